@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-__all__ = ["Cost", "Resources"]
+__all__ = ["Cost", "Resources", "bram_blocks", "lut_memory"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,3 +45,18 @@ class Cost:
 
     cycles: int
     resources: Resources
+
+
+def bram_blocks(depth: int, bits: int) -> int:
+    """Block RAMs of 18 kbit (ECP5 DP16KD, Xilinx RAMB18) that a memory of ``depth`` words of ``bits`` bits takes.
+
+    The cheapest of the shapes 512×36, 1024×18, 2048×9, 4096×4, 8192×2 and 16384×1.
+    """
+    shapes = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
+    return min(-(-depth // words) * -(-bits // width) for words, width in shapes)
+
+
+def lut_memory(depth: int, bits: int) -> int:
+    """LUT4 of a memory of ``depth`` words of ``bits`` bits in LUT RAM (ECP5 DPR16X4: 16 words of 4 bits, three LUTs)."""
+    blocks = -(-depth // 16)
+    return blocks * -(-bits // 4) * 3 + (bits * blocks // 2 if blocks > 1 else 0)

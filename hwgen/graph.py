@@ -140,7 +140,7 @@ class Linear(Node):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Conv(Linear):
-    """Convolution, grouped or depthwise too. ``weights``: (O, I/groups, kh, kw). The padding value is the input's zero point."""
+    """Convolution, grouped or depthwise too. ``weights``: (O, I/groups, kh, kw). Pads with the input zero point."""
 
     kernel: Pair
     strides: Pair = (1, 1)

@@ -61,8 +61,8 @@ def run_streams(
     left: list[list[int]] = [[] for _ in o_ports]
     now = 0
 
-    def feed(index: int):
-        async def process(ctx):
+    def feed(index: int) -> Any:
+        async def process(ctx: Any) -> None:
             port, pause = i_ports[index], itertools.cycle(i_pause)
             for word in inputs[index].tolist():
                 while next(pause):
@@ -80,8 +80,8 @@ def run_streams(
 
         return process
 
-    def drain(index: int):
-        async def process(ctx):
+    def drain(index: int) -> Any:
+        async def process(ctx: Any) -> None:
             port, pause, held = o_ports[index], itertools.cycle(o_pause), None
             while len(words[index]) < n_out[index]:
                 ready = not next(pause)
@@ -98,7 +98,7 @@ def run_streams(
 
         return process
 
-    async def clock(ctx):
+    async def clock(ctx: Any) -> None:
         nonlocal now
         while any(len(words[k]) < n for k, n in enumerate(n_out)):
             if now > limit:

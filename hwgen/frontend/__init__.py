@@ -1,1 +1,1 @@
-""""""
+"""From ONNX files to :class:`hwgen.graph.Graph`."""

@@ -1,1 +1,1 @@
-""""""
+"""From a design to Verilog."""

@@ -1,1 +1,1 @@
-""""""
+"""What could run each node, and the design the chosen ones make."""

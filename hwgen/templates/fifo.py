@@ -1,0 +1,102 @@
+"""First-in first-out buffer: lets one branch of a fork run ahead of the other."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from amaranth import Module
+from amaranth.lib import fifo, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..cost import Cost, Resources, bram_blocks, lut_memory
+from ..streams import Stream, Words, serve
+
+__all__ = ["Fifo", "FifoParams"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FifoParams:
+    """A buffer of ``depth`` words.
+
+    Parameters
+    ----------
+    stream
+        What it carries.
+    depth
+        Words held at most; 3 suffice to cut a path of ready signals without losing a cycle.
+    """
+
+    stream: Stream
+    depth: int
+
+    def __post_init__(self) -> None:
+        if self.depth < 3:
+            raise ValueError(f"depth must be at least 3, not {self.depth!r}")
+
+    @property
+    def inputs(self) -> tuple[Stream, ...]:
+        return (self.stream,)
+
+    @property
+    def outputs(self) -> tuple[Stream, ...]:
+        return (self.stream,)
+
+    @property
+    def in_bram(self) -> bool:
+        """Whether the words lie in block RAM: beyond what LUT memories of 16 words serve well."""
+        return self.depth > 32
+
+    def compute(self, words: Words) -> Words:
+        return words
+
+    def departures(self, arrivals: np.ndarray) -> np.ndarray:
+        """A word leaves one cycle after it came; two where it passes the block RAM's output register."""
+        return serve(arrivals + self.latency)
+
+    @property
+    def latency(self) -> int:
+        return 2
+
+    def needed(self, k: Any, port: int = 0) -> Any:
+        return k + 1
+
+    def accepted(self, k: Any, port: int = 0) -> Any:
+        return k + self.depth
+
+    def cost(self) -> Cost:
+        counters = 2 * self.depth.bit_length()
+        if self.in_bram:
+            resources = Resources(lut=4 * counters, ff=2 * counters, bram=bram_blocks(self.depth, self.stream.bits))
+        else:
+            words = lut_memory(self.depth, self.stream.bits)
+            resources = Resources(lut=words + 4 * counters, ff=2 * counters + self.stream.bits)
+        return Cost(cycles=self.stream.words, resources=resources)
+
+    def create(self) -> "Fifo":
+        return Fifo(self)
+
+
+class Fifo(wiring.Component):
+    """Hardware for :class:`FifoParams`: one word per cycle.
+
+    Members
+    -------
+    i, o : streams of ``params.stream``
+    """
+
+    def __init__(self, params: FifoParams):
+        self.params = params
+        super().__init__({"i": In(params.stream.signature), "o": Out(params.stream.signature)})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.fifo = queue = fifo.SyncFIFOBuffered(width=self.params.stream.bits, depth=self.params.depth)
+        m.d.comb += [
+            queue.w_data.eq(self.i.payload),
+            queue.w_en.eq(self.i.valid),
+            self.i.ready.eq(queue.w_rdy),
+            self.o.payload.eq(queue.r_data),
+            self.o.valid.eq(queue.r_rdy),
+            queue.r_en.eq(self.o.ready),
+        ]
+        return m

@@ -1,0 +1,30 @@
+import numpy as np
+import pytest
+
+from hwgen.arith import IntType
+from hwgen.streams import Stream
+from hwgen.templates.fifo import FifoParams
+from hwgen.testing import STALLS, run_streams
+
+
+@pytest.mark.parametrize("depth", [3, 4, 40])
+@pytest.mark.parametrize("i_pause", STALLS)
+@pytest.mark.parametrize("o_pause", STALLS)
+def test_hardware_is_reference(depth, i_pause, o_pause):
+    params = FifoParams(stream=Stream(element=IntType(8), lanes=3, words=60), depth=depth)
+    words = np.random.default_rng(depth).integers(-128, 128, (120, 3))
+    run = run_streams(params, [words], [120], i_pause=i_pause, o_pause=o_pause)
+    assert (run.outputs[0] == params.compute(words)).all()
+
+
+def test_cycles_and_departures_are_the_model():
+    params = FifoParams(stream=Stream(element=IntType(8), lanes=3, words=60), depth=3)
+    words = np.zeros((180, 3), np.int64)
+    run = run_streams(params, [words], [180])
+    assert (run.departures[0] == params.departures(run.arrivals[0])).all()
+    assert np.diff(run.departures[0][59::60]).tolist() == [params.cost().cycles] * 2
+
+
+def test_errors():
+    with pytest.raises(ValueError, match=r"^depth must be at least 3, not 2$"):
+        FifoParams(stream=Stream(element=IntType(8), lanes=3, words=60), depth=2)
