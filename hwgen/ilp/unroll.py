@@ -1,0 +1,250 @@
+"""Choose one implementation for every node of a pipeline under a resource budget.
+
+Nodes work at the same time, each on another part of the data (or another frame). The initiation interval of the pipeline is
+that of its slowest node; the latency of a frame follows from how much of its input a node needs before it can start, and how
+much it still has to do once its last input is there.
+"""
+
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from typing import Literal
+
+from ortools.sat.python import cp_model
+
+from ..cost import Resources
+
+__all__ = ["Edge", "InfeasibleError", "Objective", "Option", "Problem", "Shortage", "Solution", "check", "latency", "solve"]
+
+Objective = Literal["throughput", "latency", "area"]
+RESOURCES = tuple(f.name for f in fields(Resources))
+UNIT = 1000  #: latencies are computed in thousandths of a cycle
+SECONDS = 20  #: deterministic time limit of one solver call
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One way to implement a node: its initiation interval in cycles and its resources."""
+
+    cycles: int
+    resources: Resources
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edge:
+    """Data flows from node ``source`` to node ``sink`` (indices).
+
+    Parameters
+    ----------
+    head
+        Share of the source's frame that the sink needs for its first output.
+    tail
+        Share of the sink's frame that it can only make once the source's last output is there.
+    """
+
+    source: int
+    sink: int
+    head: Fraction
+    tail: Fraction
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Nodes in topological order with their options, the edges between them, the budget.
+
+    Parameters
+    ----------
+    interval
+        Upper limit of the initiation interval, in cycles; None: no limit.
+    """
+
+    options: tuple[tuple[Option, ...], ...]
+    edges: tuple[Edge, ...]
+    budget: Resources
+    objective: Objective = "throughput"
+    interval: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solution:
+    """The option chosen for each node.
+
+    Parameters
+    ----------
+    value, bound
+        Of the primary objective: cycles of interval (throughput) or of latency, or millionths of the budget, summed over
+        the resources (area).
+    proven
+        Whether value equals the best possible; else it lies between ``bound`` and ``value``.
+    """
+
+    choice: tuple[int, ...]
+    interval: int
+    value: int
+    bound: int
+    proven: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shortage:
+    """Why a problem has no solution: the least of ``resource`` that every choice within ``interval`` takes, and the budget."""
+
+    resource: str
+    needed: int
+    available: int
+
+
+class InfeasibleError(Exception):
+    """No choice fits the budget and the interval; ``shortages`` lists the resources that cannot be met even alone.
+
+    ``fastest`` is the least interval any choice reaches without a budget. Both may be unremarkable where only the combination
+    fails.
+    """
+
+    def __init__(self, shortages: tuple[Shortage, ...], fastest: int):
+        super().__init__("no choice fits the budget")
+        self.shortages = shortages
+        self.fastest = fastest
+
+
+def solve(problem: Problem) -> Solution:
+    """Best choice: the primary objective first, then the fewest multipliers, then the smallest share of the budget.
+
+    Deterministic: the same problem gives the same choice on any machine. Raises :class:`InfeasibleError`.
+    """
+    model, picks, terms = _model(problem)
+    primary = {"throughput": terms.interval, "latency": terms.latency, "area": terms.area}[problem.objective]
+    status, value, bound, hint = _minimise(model, picks, primary, None)
+    if status == cp_model.INFEASIBLE:
+        raise _explain(problem)
+    if hint is None:
+        raise RuntimeError("the solver found no choice within its time limit")
+    proven = status == cp_model.OPTIMAL
+    scale = UNIT if problem.objective == "latency" else 1
+    model.add(primary <= -(-value // scale) * scale)
+    for secondary in (terms.dsp, terms.area):
+        _, best, _, better = _minimise(model, picks, secondary, hint)
+        if better is not None:
+            hint = better
+            model.add(secondary <= best)
+    choice = tuple(next(k for k, _ in enumerate(row) if hint[row[k].index]) for row in picks)
+    return Solution(
+        choice=choice,
+        interval=max(o[c].cycles for o, c in zip(problem.options, choice, strict=True)),
+        value=-(-value // scale),
+        bound=-(-bound // scale),
+        proven=proven,
+    )
+
+
+def check(problem: Problem, solution: Solution) -> None:
+    """Recompute what ``solution`` claims, without the solver; ``ValueError`` where it is not so."""
+    chosen = [o[c] for o, c in zip(problem.options, solution.choice, strict=True)]
+    used = sum((o.resources for o in chosen), Resources())
+    for r in RESOURCES:
+        if getattr(used, r) > getattr(problem.budget, r):
+            raise ValueError(f"{r} must be at most {getattr(problem.budget, r)}, not {getattr(used, r)}")
+    interval = max(o.cycles for o in chosen)
+    if interval != solution.interval or (problem.interval is not None and interval > problem.interval):
+        raise ValueError(f"interval must be {solution.interval}, not {interval}")
+    value = {
+        "throughput": interval,
+        "latency": latency(problem, solution.choice),
+        "area": sum(_area_weight(problem.budget, r) * getattr(used, r) for r in RESOURCES),
+    }[problem.objective]
+    if value != solution.value or solution.bound > solution.value:
+        raise ValueError(f"value must be {value}, not {solution.value} (bound {solution.bound})")
+
+
+def latency(problem: Problem, choice: tuple[int, ...]) -> int:
+    """Cycles from the first input to the last output of a frame as the model sees it (fill times of pipelines left out)."""
+    cycles = [o[c].cycles for o, c in zip(problem.options, choice, strict=True)]
+    start, end = [0] * len(cycles), [0] * len(cycles)
+    for node, own in enumerate(cycles):
+        into = [e for e in problem.edges if e.sink == node]
+        start[node] = max((start[e.source] + int(e.head * UNIT) * cycles[e.source] for e in into), default=0)
+        end[node] = max([start[node] + UNIT * own, *(end[e.source] + int(e.tail * UNIT) * own for e in into)])
+    return -(-max(end, default=0) // UNIT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Terms:
+    interval: cp_model.IntVar
+    latency: cp_model.IntVar
+    dsp: cp_model.LinearExprT
+    area: cp_model.LinearExprT
+
+
+def _model(problem: Problem) -> tuple[cp_model.CpModel, list[list[cp_model.IntVar]], _Terms]:
+    model = cp_model.CpModel()
+    picks = [[model.new_bool_var(f"x{n}_{k}") for k in range(len(row))] for n, row in enumerate(problem.options)]
+    for row in picks:
+        model.add_exactly_one(row)
+
+    def total(resource: str) -> cp_model.LinearExprT:
+        pairs = [
+            (x, getattr(o.resources, resource))
+            for r, os in zip(picks, problem.options, strict=True)
+            for x, o in zip(r, os, strict=True)
+        ]
+        return sum(x * amount for x, amount in pairs if amount)
+
+    totals = {r: total(r) for r in RESOURCES}
+    for r in RESOURCES:
+        model.add(totals[r] <= getattr(problem.budget, r))
+    top = max(o.cycles for row in problem.options for o in row)
+    limit = top if problem.interval is None else min(top, problem.interval)
+    interval = model.new_int_var(0, limit, "interval")
+    cycles = [sum(x * o.cycles for x, o in zip(r, os, strict=True)) for r, os in zip(picks, problem.options, strict=True)]
+    for c in cycles:
+        model.add(interval >= c)
+    horizon = UNIT * sum(max(o.cycles for o in row) for row in problem.options) * 2
+    finish = model.new_int_var(0, horizon, "latency")
+    if problem.objective == "latency":
+        start = [model.new_int_var(0, horizon, f"start{n}") for n in range(len(picks))]
+        end = [model.new_int_var(0, horizon, f"end{n}") for n in range(len(picks))]
+        for n, own in enumerate(cycles):
+            model.add(end[n] >= start[n] + UNIT * own)
+            model.add(finish >= end[n])
+        for e in problem.edges:
+            model.add(start[e.sink] >= start[e.source] + int(e.head * UNIT) * cycles[e.source])
+            model.add(end[e.sink] >= end[e.source] + int(e.tail * UNIT) * cycles[e.sink])
+    area = sum(_area_weight(problem.budget, r) * totals[r] for r in RESOURCES)
+    return model, picks, _Terms(interval=interval, latency=finish, dsp=totals["dsp"], area=area)
+
+
+def _area_weight(budget: Resources, resource: str) -> int:
+    """Millionths of the budget that one unit of ``resource`` takes."""
+    return 1_000_000 // max(1, getattr(budget, resource))
+
+
+def _minimise(
+    model: cp_model.CpModel, picks: list[list[cp_model.IntVar]], term: cp_model.LinearExprT, hint: dict[int, bool] | None
+) -> tuple[cp_model.CpSolverStatus, int, int, dict[int, bool] | None]:
+    """Minimise ``term``: status, value, bound, and the picks by variable index (None where nothing was found)."""
+    model.minimize(term)
+    model.clear_hints()
+    if hint is not None:
+        for row in picks:
+            for x in row:
+                model.add_hint(x, hint[x.index])
+    solver = cp_model.CpSolver()
+    solver.parameters.random_seed = 0
+    solver.parameters.num_workers = 1
+    solver.parameters.max_deterministic_time = SECONDS
+    status = solver.solve(model)
+    if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+        return status, 0, 0, None
+    found = {x.index: solver.boolean_value(x) for row in picks for x in row}
+    return status, round(solver.objective_value), round(solver.best_objective_bound), found
+
+
+def _explain(problem: Problem) -> InfeasibleError:
+    allowed = [[o for o in row if problem.interval is None or o.cycles <= problem.interval] for row in problem.options]
+    fastest = max(min(o.cycles for o in row) for row in problem.options)
+    shortages = []
+    if all(allowed):
+        for r in RESOURCES:
+            needed = sum(min(getattr(o.resources, r) for o in row) for row in allowed)
+            if needed > getattr(problem.budget, r):
+                shortages.append(Shortage(resource=r, needed=needed, available=getattr(problem.budget, r)))
+    return InfeasibleError(tuple(shortages), fastest)

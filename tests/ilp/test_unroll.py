@@ -1,0 +1,102 @@
+import itertools
+import random
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+
+from hwgen.cost import Resources
+from hwgen.ilp import unroll
+from hwgen.ilp.unroll import Edge, InfeasibleError, Option, Problem
+
+
+def random_problem(seed, objective, interval=None):
+    rng = random.Random(seed)
+    options = tuple(
+        tuple(
+            Option(
+                cycles=rng.randint(1, 40),
+                resources=Resources(
+                    lut=rng.randint(0, 30), ff=rng.randint(0, 30), dsp=rng.randint(0, 4), bram=rng.randint(0, 4)
+                ),
+            )
+            for _ in range(rng.randint(1, 4))
+        )
+        for _ in range(rng.randint(1, 5))
+    )
+    edges = tuple(
+        Edge(source=n, sink=n + 1, head=Fraction(rng.randint(0, 8), 8), tail=Fraction(rng.randint(0, 8), 8))
+        for n in range(len(options) - 1)
+    )
+    if len(options) > 3:
+        edges += (Edge(source=0, sink=3, head=Fraction(1, 3), tail=Fraction(1, 7)),)
+    budget = Resources(lut=60, ff=70, dsp=8, bram=8)
+    return Problem(options=options, edges=edges, budget=budget, objective=objective, interval=interval)
+
+
+def brute_force(problem):
+    """The least value of the objective over all choices that fit; None where none does."""
+    best = None
+    for choice in itertools.product(*(range(len(row)) for row in problem.options)):
+        chosen = [row[c] for row, c in zip(problem.options, choice, strict=True)]
+        used = sum((o.resources for o in chosen), Resources())
+        if any(getattr(used, r) > getattr(problem.budget, r) for r in ("lut", "ff", "dsp", "bram")):
+            continue
+        interval = max(o.cycles for o in chosen)
+        if problem.interval is not None and interval > problem.interval:
+            continue
+        area = sum(1_000_000 // getattr(problem.budget, r) * getattr(used, r) for r in ("lut", "ff", "dsp", "bram"))
+        value = {"throughput": interval, "latency": unroll.latency(problem, choice), "area": area}[problem.objective]
+        key = (value, used.dsp, area)
+        best = key if best is None else min(best, key)
+    return best
+
+
+@pytest.mark.parametrize("objective", ["throughput", "latency", "area"])
+@pytest.mark.parametrize("interval", [None, 25])
+def test_agrees_with_brute_force(objective, interval):
+    feasible = 0
+    for seed in range(40):
+        problem = random_problem(seed, objective, interval)
+        best = brute_force(problem)
+        if best is None:
+            with pytest.raises(InfeasibleError):
+                unroll.solve(problem)
+            continue
+        feasible += 1
+        solution = unroll.solve(problem)
+        unroll.check(problem, solution)
+        assert solution.proven
+        assert solution.bound == solution.value == best[0]
+        used = sum((row[c].resources for row, c in zip(problem.options, solution.choice, strict=True)), Resources())
+        assert used.dsp == best[1]
+    assert feasible > 10
+
+
+def test_infeasible_names_the_resource():
+    option = Option(cycles=5, resources=Resources(dsp=9, lut=1))
+    problem = Problem(options=((option,),), edges=(), budget=Resources(lut=10, ff=10, dsp=8, bram=1))
+    with pytest.raises(InfeasibleError) as caught:
+        unroll.solve(problem)
+    assert [(s.resource, s.needed, s.available) for s in caught.value.shortages] == [("dsp", 9, 8)]
+    assert caught.value.fastest == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"interval": 1}, r"^interval must be 1, not \d+$"),
+        ({"value": 1}, r"^value must be \d+, not 1 \(bound \d+\)$"),
+    ],
+)
+def test_checker_sees_a_false_claim(change, message):
+    problem = random_problem(2, "throughput")
+    with pytest.raises(ValueError, match=message):
+        unroll.check(problem, replace(unroll.solve(problem), **change))
+
+
+def test_checker_sees_an_overrun():
+    problem = random_problem(2, "throughput")
+    solution = unroll.solve(problem)
+    with pytest.raises(ValueError, match=r"^lut must be at most 0, not \d+$"):
+        unroll.check(replace(problem, budget=Resources(lut=0, ff=99, dsp=99, bram=99)), solution)
