@@ -1,0 +1,189 @@
+"""Boards: what a device offers, read from ``boards/*.toml``."""
+
+import difflib
+import importlib
+import tomllib
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from .cost import Resources
+from .errors import HwgenError
+
+__all__ = ["Board", "Flow", "Memory", "board_names", "load_board"]
+
+Flow = Literal[
+    "ecp5", "ice40", "gowin", "verilog"
+]  #: place-and-route; "verilog": none here, the vendor's tool reads the Verilog
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """External memory.
+
+    Parameters
+    ----------
+    kind
+        ``SDRAM``, ``DDR3``, ...
+    mbytes
+        Capacity in MiB.
+    bits
+        Width of the data bus.
+    """
+
+    kind: str
+    mbytes: int
+    bits: int
+
+    def __post_init__(self) -> None:
+        for name in ("mbytes", "bits"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """A board, or a bare device.
+
+    Parameters
+    ----------
+    name
+        The file's name without ``.toml``.
+    device
+        Full part number.
+    platform
+        Class of the board in amaranth-boards, ``module:Class``; empty where it has none.
+    clock_mhz
+        Clock of the accelerator, which predicted frames per second refer to.
+    input_clock_mhz
+        Oscillator on the board.
+    budget
+        Resources of the device as its data sheet counts them.
+    bram_kbit
+        Size of one block RAM.
+    lut_inputs
+        Inputs of one look-up table.
+    flow
+        How a bitstream is made.
+    memory
+        External memory that the logic reaches without a processor, or None.
+    """
+
+    name: str
+    device: str
+    platform: str = ""
+    clock_mhz: float
+    input_clock_mhz: float
+    budget: Resources
+    bram_kbit: int
+    lut_inputs: int
+    flow: Flow
+    memory: Memory | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("clock_mhz", "input_clock_mhz", "bram_kbit", "lut_inputs"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)!r}")
+        if self.flow not in get_args(Flow):
+            raise ValueError(f"flow must be one of {', '.join(get_args(Flow))}, not {self.flow!r}")
+        if self.platform and self.platform.count(":") != 1:
+            raise ValueError(f"platform must be module:Class, not {self.platform!r}")
+
+    @property
+    def limits(self) -> Resources:
+        """The budget in the units of :class:`hwgen.cost.Cost`: block RAMs of 18 kbit.
+
+        A look-up table of six inputs counts as one of four: it can do at least as much.
+        """
+        b = self.budget
+        return Resources(lut=b.lut, ff=b.ff, dsp=b.dsp, bram=b.bram * self.bram_kbit // 18)
+
+    def platform_class(self) -> type | None:
+        """The amaranth-boards class; None where there is none."""
+        if not self.platform:
+            return None
+        module, name = self.platform.split(":")
+        return getattr(importlib.import_module(f"amaranth_boards.{module}"), name)
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``hwgen boards --json`` says about it."""
+        budget = {f.name: getattr(self.budget, f.name) for f in fields(self.budget)}
+        return {
+            "name": self.name,
+            "device": self.device,
+            "clock_mhz": self.clock_mhz,
+            "budget": budget,
+            "bram_kbit": self.bram_kbit,
+            "flow": self.flow,
+        }
+
+
+def board_names() -> list[str]:
+    """The boards that come with hwgen, sorted."""
+    return sorted(p.stem for p in _folder().glob("*.toml"))
+
+
+def load_board(name: str) -> Board:
+    """The board of that name, or described in that file where ``name`` ends in ``.toml``.
+
+    Raises
+    ------
+    HwgenError
+        No such board or file; the file is not TOML, has unknown or missing keys, or values that make no sense.
+    """
+    if name.endswith(".toml"):
+        path = Path(name)
+    else:
+        names = board_names()
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1, 0.4)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
+            raise HwgenError(f"unknown board {name!r}: {hint} (or give a .toml file; see docs/add-a-board.md)")
+        path = _folder() / f"{name}.toml"
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise HwgenError(f"{path}: cannot read the board file: {e.strerror}") from e
+    except ValueError as e:  # TOMLDecodeError, UnicodeDecodeError
+        raise HwgenError(f"{path}: not a TOML file: {e}") from e
+    return _record(Board, {"name": path.stem, **table}, f"{path}")
+
+
+def _folder() -> Path:
+    """``boards/`` of the wheel, which puts it into the package; of the repository otherwise."""
+    package = Path(__file__).parent
+    inside = package / "boards"
+    return inside if inside.is_dir() else package.parent / "boards"
+
+
+_TABLES: dict[str, type] = {"budget": Resources, "memory": Memory}
+_TYPES: dict[Any, tuple[type, ...]] = {int: (int,), str: (str,), float: (int, float), Flow: (str,)}
+
+
+def _record(cls: type, table: dict[str, Any], where: str) -> Any:
+    """``cls`` from a TOML table: every key known, every value of its type."""
+    known = {f.name: f for f in fields(cls)}
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(known)}"
+            raise HwgenError(f"{where}: unknown key {key!r}: {hint}")
+    required = [f.name for f in known.values() if f.default is MISSING or cls is Resources]
+    missing = [key for key in required if key not in table]
+    if missing:
+        raise HwgenError(f"{where}: missing {', '.join(missing)}")
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        if key in _TABLES:
+            if not isinstance(value, dict):
+                raise HwgenError(f"{where}: {key} must be a table, not {value!r}")
+            values[key] = _record(_TABLES[key], value, f"{where}: {key}")
+        else:
+            types = _TYPES[known[key].type]
+            if not isinstance(value, types) or isinstance(value, bool):
+                raise HwgenError(f"{where}: {key} must be {' or '.join(t.__name__ for t in types)}, not {value!r}")
+            values[key] = value
+    try:
+        return cls(**values)
+    except ValueError as e:
+        raise HwgenError(f"{where}: {e}") from e
