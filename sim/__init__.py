@@ -1,0 +1,1 @@
+"""The simulation bench: Verilog harness and cocotb test. Shipped in the package as ``hwgen.sim``."""
