@@ -1,0 +1,108 @@
+"""Frames as the user gives them, as ONNX Runtime wants them, and as the hardware takes them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .errors import HwgenError
+from .graph import Graph, QuantType
+
+__all__ = ["Frames", "dequantise", "load_frames", "make_frames", "quantise", "random_frames"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Frames:
+    """The same frames twice.
+
+    Parameters
+    ----------
+    model
+        In the shape and type of the model's own input, batch dimension first.
+    hardware
+        (N, H, W, C) integers: what enters the accelerator.
+    """
+
+    model: np.ndarray
+    hardware: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.hardware)
+
+    def limited(self, limit: int | None) -> "Frames":
+        return self if limit is None else Frames(model=self.model[:limit], hardware=self.hardware[:limit])
+
+
+def quantise(real: np.ndarray, to: QuantType) -> np.ndarray:
+    """QuantizeLinear on float32: ``clip(rint(real / scale) + zero_point)``, half to even."""
+    steps = np.rint(real.astype(np.float32) / np.float32(to.scale)).astype(np.float64)
+    return np.clip(steps + to.zero_point, to.integer.min, to.integer.max).astype(np.int64)
+
+
+def dequantise(integers: np.ndarray, of: QuantType) -> np.ndarray:
+    """DequantizeLinear: float32 ``(integer - zero_point) * scale``."""
+    return (integers.astype(np.float32) - np.float32(of.zero_point)) * np.float32(of.scale)
+
+
+def make_frames(graph: Graph, inputs: np.ndarray) -> Frames:
+    """Frames from ``inputs`` (N, ...): real or quantised numbers, in the model's input layout or with its channels first or last."""
+    tensor = graph.tensors[graph.input]
+    own, layout = graph.host_input.layout.shape[1:], graph.host_input.layout
+    height, width, channels = tensor.shape
+    if not np.issubdtype(inputs.dtype, np.number) or np.iscomplexobj(inputs):
+        raise HwgenError(f"inputs must be numbers, not {inputs.dtype}")
+    if not len(inputs.shape) or not len(inputs):
+        raise HwgenError("inputs must hold at least one frame")
+    given = inputs.shape[1:]
+    if given == own:
+        array = layout.from_onnx(inputs, tensor.shape)
+    elif given == (channels, height, width):
+        array = inputs.transpose(0, 2, 3, 1)
+    elif given == tensor.shape:
+        array = inputs
+    else:
+        raise HwgenError(
+            f"inputs must be frames of shape {_text(own)} as the model's input {graph.host_input.name!r} is "
+            f"(or {_text((channels, height, width))} or {_text(tensor.shape)}), not {_text(given)}"
+        )
+    if np.issubdtype(array.dtype, np.floating):
+        if not np.isfinite(array).all():
+            raise HwgenError("inputs must be finite: they hold NaN or infinite values")
+        real, integers = array.astype(np.float32), quantise(array, tensor.type)
+    else:
+        low, high = tensor.type.integer.min, tensor.type.integer.max
+        if array.min() < low or array.max() > high:
+            raise HwgenError(f"quantised inputs must be in {low}..{high}, not {array.min()}..{array.max()}")
+        integers = array.astype(np.int64)
+        real = dequantise(integers, tensor.type)
+    wanted = real if graph.host_input.dtype == "float32" else integers
+    return Frames(model=layout.to_onnx(wanted).astype(graph.host_input.dtype), hardware=integers)
+
+
+def load_frames(path: Path, graph: Graph) -> Frames:
+    """Frames from the array ``inputs`` of an ``.npz`` file."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if "inputs" not in archive:
+                raise HwgenError(f"{path} must hold an array named 'inputs', it has {', '.join(archive.files) or 'none'}")
+            inputs = archive["inputs"]
+    except FileNotFoundError:
+        raise HwgenError(f"no such file: {path}") from None
+    except (OSError, ValueError, EOFError, AttributeError) as error:
+        raise HwgenError(f"{path} is not a readable .npz file ({error})") from None
+    try:
+        return make_frames(graph, inputs)
+    except HwgenError as error:
+        raise HwgenError(f"{path}: {error}") from None
+
+
+def random_frames(graph: Graph, count: int, seed: int = 0) -> Frames:
+    """Uniformly random frames over the whole range of the input's type."""
+    tensor = graph.tensors[graph.input]
+    rng = np.random.default_rng(seed)
+    integers = rng.integers(tensor.type.integer.min, tensor.type.integer.max + 1, (count, *tensor.shape))
+    return make_frames(graph, graph.host_input.layout.to_onnx(integers))
+
+
+def _text(shape: tuple[int, ...]) -> str:
+    return f"({', '.join(map(str, shape))})"

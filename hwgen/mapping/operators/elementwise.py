@@ -1,0 +1,87 @@
+"""Operators that take their inputs word by word: add, table, concat, pad, softmax, argmax."""
+
+from collections.abc import Iterator
+from math import gcd
+
+from ...graph import Add, ArgMax, Concat, Graph, Node, Pad, Softmax, Table
+from ...streams import Stream
+from ...templates.add import add_tables
+from ...templates.argmax import ArgMaxParams
+from ...templates.concat import ConcatParams
+from ...templates.softmax import softmax
+from ...templates.table import TableContents, table_params
+from ...templates.window import WindowParams
+from .base import Block, Unrolling, divisors
+
+__all__ = ["ElementwiseOperator"]
+
+
+class ElementwiseOperator:
+    """A node without multipliers whose only unrolling is the number of channels in a word."""
+
+    macs = 0
+
+    def __init__(self, node: Add | Table | Concat | Pad | Softmax | ArgMax, graph: Graph):
+        self.node: Node = node
+        self.sources = [graph.tensors[i] for i in node.inputs]
+        self.result = graph.tensors[node.output]
+        if isinstance(node, Add):
+            self.tables = add_tables(self.sources[0].type, self.sources[1].type, self.result.type, node.lo, node.hi)
+
+    def multipliers(self, u: Unrolling) -> int:
+        return 0
+
+    @property
+    def channels(self) -> int:
+        """The channels that ``lanes`` must divide; 1 where the hardware takes one element at a time."""
+        if isinstance(self.node, Softmax | ArgMax):
+            return 1
+        return gcd(*(s.shape[2] for s in self.sources))
+
+    def reference(self) -> Unrolling:
+        return Unrolling(lanes=self.channels)
+
+    def unrollings(self, multipliers: int) -> Iterator[Unrolling]:
+        for lanes in divisors(self.channels):
+            yield Unrolling(lanes=lanes)
+
+    def blocks(self, u: Unrolling) -> tuple[Block, ...]:
+        source = self.sources[0]
+        element, output = source.type.integer, self.result.type.integer
+        height, width, channels = source.shape
+        stream = Stream(element=element, lanes=u.lanes, words=source.elements // u.lanes)
+        node = self.node
+        match node:
+            case Add():
+                return (self._add(u),)
+            case Table():
+                params = table_params(stream, output, node.table)
+                values = TableContents(values=node.table)
+                return (Block(suffix="table", params=params, contents=lambda: values),)
+            case Concat():
+                counts = tuple(s.shape[2] for s in self.sources)
+                return (
+                    Block(
+                        suffix="join",
+                        params=ConcatParams(element=element, lanes=u.lanes, channels=counts, pixels=height * width),
+                    ),
+                )
+            case Pad():
+                frame = WindowParams(
+                    element=element,
+                    height=height,
+                    width=width,
+                    channels=channels,
+                    lanes=u.lanes,
+                    kernel=(1, 1),
+                    pads=node.pads,
+                    pad_value=node.value,
+                )
+                return (Block(suffix="window", params=frame),)
+            case Softmax():
+                soft, contents = softmax(source.type, self.result.type, channels)
+                return (Block(suffix="softmax", params=soft, contents=lambda: contents),)
+            case ArgMax():
+                return (Block(suffix="argmax", params=ArgMaxParams(element=element, channels=channels, last=node.last)),)
+            case _:
+                raise TypeError(f"node must be elementwise, not {type(node).__name__}")
