@@ -59,7 +59,7 @@ def run_streams(
     taken: list[list[int]] = [[] for _ in i_ports]
     words: list[list[list[int]]] = [[] for _ in o_ports]
     left: list[list[int]] = [[] for _ in o_ports]
-    now = 0
+    now = -1  # the first cycle after reset is 0
 
     def feed(index: int) -> Any:
         async def process(ctx: Any) -> None:

@@ -1,0 +1,401 @@
+"""Sliding windows of an image: the line buffer in front of a convolution or pooling engine."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arith import IntType
+from ..cost import Cost, Resources, bram_blocks, lut_memory
+from ..graph import window_count
+from ..streams import Stream, Words, serve
+
+__all__ = ["Window", "WindowParams"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowParams:
+    """Windows of ``kernel`` over an image, ``rows`` kernel rows and ``lanes`` channels in each word.
+
+    For each output row, output column, group, block of ``rows`` kernel rows, kernel column and chunk of ``lanes`` channels of
+    the group there is one output word; its element ``r·lanes + c`` is
+    ``x[oy·sh + (block·rows + r)·dh - top, ox·sw + kx·dw - left, group·channels/groups + chunk·lanes + c]``, or ``pad_value``
+    outside the image. The input is the image as a stream (NHWC).
+
+    Parameters
+    ----------
+    lanes
+        Divides ``channels / groups``.
+    rows
+        Divides ``kernel[0]``. The line buffer is kept ``rows`` times, as many words being read at once.
+    kernel, strides, dilations
+        (vertical, horizontal).
+    pads
+        (top, left, bottom, right) rows and columns, as ONNX orders them.
+    """
+
+    element: IntType
+    height: int
+    width: int
+    channels: int
+    lanes: int
+    rows: int = 1
+    groups: int = 1
+    kernel: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    dilations: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    pad_value: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("height", "width", "channels", "lanes", "rows", "groups"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)!r}")
+        for name in ("kernel", "strides", "dilations"):
+            if len(getattr(self, name)) != 2 or min(getattr(self, name)) < 1:
+                raise ValueError(f"{name} must be two positive numbers, not {getattr(self, name)!r}")
+        if len(self.pads) != 4 or min(self.pads) < 0:
+            raise ValueError(f"pads must be four numbers that are not negative, not {self.pads!r}")
+        if self.channels % self.groups:
+            raise ValueError(f"groups must divide the {self.channels} channels, not {self.groups!r}")
+        if self.channels // self.groups % self.lanes:
+            raise ValueError(f"lanes must divide the {self.channels // self.groups} channels of a group, not {self.lanes!r}")
+        if self.kernel[0] % self.rows:
+            raise ValueError(f"rows must divide the {self.kernel[0]} kernel rows, not {self.rows!r}")
+        if not self.element.min <= self.pad_value <= self.element.max:
+            raise ValueError(f"pad_value must be in {self.element.min}..{self.element.max}, not {self.pad_value!r}")
+        if self.out_height < 1 or self.out_width < 1:
+            fit = f"fit into the padded image of {self._padded_height}×{self._padded_width}"
+            raise ValueError(f"kernel must {fit}, not {self.kernel!r} dilated by {self.dilations!r}")
+
+    @property
+    def out_height(self) -> int:
+        return window_count(self.height, self.kernel[0], self.strides[0], self.dilations[0], self.pads[0], self.pads[2])
+
+    @property
+    def out_width(self) -> int:
+        return window_count(self.width, self.kernel[1], self.strides[1], self.dilations[1], self.pads[1], self.pads[3])
+
+    @property
+    def words_per_vector(self) -> int:
+        """Output words of one window and group."""
+        return self.kernel[0] // self.rows * self.kernel[1] * (self.channels // self.groups // self.lanes)
+
+    @property
+    def words_per_window(self) -> int:
+        """Output words of one window, all its groups."""
+        return self.words_per_vector * self.groups
+
+    @property
+    def inputs(self) -> tuple[Stream, ...]:
+        return (Stream(element=self.element, lanes=self.lanes, words=self.height * self.width * self.pixel),)
+
+    @property
+    def outputs(self) -> tuple[Stream, ...]:
+        return (Stream(element=self.element, lanes=self.rows * self.lanes, words=self.windows * self.words_per_window),)
+
+    # Lengths in words of the padded raster: a pixel, a row, an image; and the reach of a window.
+
+    @property
+    def windows(self) -> int:
+        return self.out_height * self.out_width
+
+    @property
+    def pixel(self) -> int:
+        return self.channels // self.lanes
+
+    @property
+    def _padded_height(self) -> int:
+        return self.height + self.pads[0] + self.pads[2]
+
+    @property
+    def _padded_width(self) -> int:
+        return self.width + self.pads[1] + self.pads[3]
+
+    @property
+    def row(self) -> int:
+        return self._padded_width * self.pixel
+
+    @property
+    def written(self) -> int:
+        """Words of one frame's padded image."""
+        return self._padded_height * self.row
+
+    @property
+    def span(self) -> int:
+        """Words of the padded image from a window's first to its last, both included."""
+        return (self.kernel[0] - 1) * self.dilations[0] * self.row + ((self.kernel[1] - 1) * self.dilations[1] + 1) * self.pixel
+
+    def _first(self, window: Any) -> Any:
+        """Position of a window's first word in the padded image; windows and words count on through frames."""
+        frame, window = np.divmod(np.asarray(window, np.int64), self.windows)
+        y, x = np.divmod(window, self.out_width)
+        return frame * self.written + y * self.strides[0] * self.row + x * self.strides[1] * self.pixel
+
+    def _received(self, position: Any) -> Any:
+        """How many of the first ``position`` words of padded images come from the input."""
+        frame, rest = np.divmod(np.asarray(position, np.int64), self.written)
+        row, x = np.divmod(rest, self.row)
+        inside = np.clip(x - self.pads[1] * self.pixel, 0, self.width * self.pixel)
+        row = row - self.pads[0]
+        of_row = np.where((row >= 0) & (row < self.height), inside, 0)
+        return frame * self.inputs[0].words + np.clip(row, 0, self.height) * self.width * self.pixel + of_row
+
+    @cached_property
+    def capacity(self) -> int:
+        """Words stored: one input row for each kernel row and for each row of a stride, or more where full rate needs it.
+
+        Full rate: windows leave evenly, ``max(output words, written words)`` cycles a frame, and each word is written as late
+        as the window that needs it allows; what lies between a window's first word and the last one written while it is
+        read has to be stored. A consumer that always takes, or takes windows at any slower pace, needs no more.
+        """
+        windows, period = self.windows, max(self.outputs[0].words, self.written)
+        index = np.arange(3 * windows)
+        needed = self._first(index) + self.span
+        start = np.arange(3 * windows + 1) * period // windows
+        # Words of needed[k-1]..needed[k]-1 are written at (their position) + late[k].
+        late = np.minimum.accumulate((start[:-1] - needed)[::-1])[::-1]
+        end = start[1:] - 1
+        segment = np.searchsorted(needed - 1 + late, end[: 2 * windows], side="right")
+        segment = np.minimum(segment, 3 * windows - 1)
+        before = np.where(segment > 0, needed[segment - 1], 0)
+        count = np.maximum(before, np.minimum(end[: 2 * windows] - late[segment] + 1, needed[segment]))
+        exact = int((count - self._first(index[: 2 * windows])).max())
+        depth = max(exact, ((self.kernel[0] - 1) * self.dilations[0] + 1 + self.strides[0]) * self.row)
+        power = 1 << (depth - 1).bit_length()  # addresses that wrap by themselves, where that takes no more memory
+        return power if self._memory(power) == self._memory(depth) else depth
+
+    def _memory(self, depth: int) -> Resources:
+        """One copy of the memory. Beyond 64 words of LUT memory a block RAM is the better choice."""
+        bits = self.inputs[0].bits
+        return Resources(lut=lut_memory(depth, bits)) if depth <= 64 else Resources(bram=bram_blocks(depth, bits))
+
+    def compute(self, words: Words) -> Words:
+        top, left, bottom, right = self.pads
+        image = np.asarray(words, np.int64).reshape(-1, self.height, self.width, self.channels)
+        image = np.pad(image, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=self.pad_value)
+        y = np.arange(self.out_height)[:, None] * self.strides[0] + np.arange(self.kernel[0]) * self.dilations[0]
+        x = np.arange(self.out_width)[:, None] * self.strides[1] + np.arange(self.kernel[1]) * self.dilations[1]
+        taps = image[:, y][:, :, :, x]  # frame, oy, ky, ox, kx, channel
+        blocks = self.kernel[0] // self.rows
+        split = (len(image), self.out_height, blocks, self.rows, self.out_width, self.kernel[1], self.groups, -1, self.lanes)
+        return taps.reshape(split).transpose(0, 1, 4, 6, 2, 5, 7, 3, 8).reshape(-1, self.rows * self.lanes)
+
+    def departures(self, arrivals: np.ndarray) -> np.ndarray:
+        """A word leaves two cycles after the last word of its window was written, if the words before it have left.
+
+        Writing waits for windows, reading for words: the least solution, from below.
+        """
+        frames = len(arrivals) // self.inputs[0].words
+        position = np.arange(frames * self.written)
+        received = self._received(np.arange(frames * self.written + 1))
+        offered = np.zeros(len(position), np.int64)
+        offered[np.diff(received) > 0] = arrivals
+        windows = frames * self.windows
+        last = self._first(np.arange(windows)) + self.span - 1
+        # A word may be written once the window before the first that starts above (position - capacity) has been read.
+        freed_by = np.searchsorted(self._first(np.arange(windows)), position - self.capacity + 1)
+        free = np.zeros(windows + 1, np.int64)
+        while True:
+            writes = serve(np.maximum(offered, free[freed_by]))
+            reads = serve(writes[last] + 1, self.words_per_window)
+            now = np.concatenate(([0], reads + self.words_per_window))
+            if (now == free).all():
+                break
+            free = now
+        return (reads[:, None] + 1 + np.arange(self.words_per_window)).reshape(-1)
+
+    def needed(self, k: Any, port: int = 0) -> Any:
+        return self._received(self._first(np.asarray(k) // self.words_per_window) + self.span)
+
+    def accepted(self, k: Any, port: int = 0) -> Any:
+        """While word k is on offer the next one has not been read, so its window's first word is still stored."""
+        return self._received(self._first((np.asarray(k) + 1) // self.words_per_window) + self.capacity)
+
+    def cost(self) -> Cost:
+        address = (self.capacity - 1).bit_length()
+        wrap = 0 if self.capacity == 1 << address else 1
+        counters = sum((n - 1).bit_length() for n, _ in self.loops)
+        balance = self.written.bit_length() + 1
+        padded = 2 * (self.written - 1).bit_length() if any(self.pads) else 0
+        lut = (
+            self.rows * address * (1 + 2 * wrap)  # add a step; add it less the capacity; choose
+            + address * (1 + wrap)  # the writer's address
+            + 2 * address  # choose the step, two forms
+            + 3 * balance  # two balances and the choice of their step
+            + 2 * counters
+            + 2 * padded  # counters and their comparisons
+            + (self.inputs[0].bits // 2 if any(self.pads) else 0)
+            + 8
+        )
+        ff = (self.rows + 1) * address + address * (1 + wrap) + 3 * balance + counters + padded + 4
+        copy = self._memory(self.capacity)
+        lut += self.rows * copy.lut
+        ff += self.outputs[0].bits if copy.lut else 0
+        cycles = max(self.outputs[0].words, self.written)
+        return Cost(cycles=cycles, resources=Resources(lut=lut, ff=ff, bram=self.rows * copy.bram))
+
+    @property
+    def loops(self) -> list[tuple[int, int]]:
+        """Loops of the reader, innermost first: (iterations, words from one to the next); the last three are ox, oy, frame.
+
+        Loops within a window that walk evenly are joined into one.
+        """
+        chunks = self.pixel // self.groups
+        inner: list[tuple[int, int]] = []
+        for count, stride in (
+            (chunks, 1),
+            (self.kernel[1], self.dilations[1] * self.pixel),
+            (self.kernel[0] // self.rows, self.rows * self.dilations[0] * self.row),
+            (self.groups, chunks),
+        ):
+            if inner and stride == inner[-1][0] * inner[-1][1]:
+                inner[-1] = (inner[-1][0] * count, inner[-1][1])
+            elif count > 1:
+                inner.append((count, stride))
+        outer = [
+            (self.out_width, self.strides[1] * self.pixel),
+            (self.out_height, self.strides[0] * self.row),
+            (1, self.written),
+        ]
+        return inner + outer
+
+    def create(self) -> "Window":
+        return Window(self)
+
+
+class Window(wiring.Component):
+    """Hardware for :class:`WindowParams`: one word read and one written per cycle.
+
+    The padded image goes round a memory of ``capacity`` words; padding is written like words that came in. ``ahead``, the
+    words written beyond the first of the window being read, says whether the window may be read (``ahead >= span``) and
+    whether a word may be written (``ahead < capacity``); it is kept less each bound, so that either answer is a sign.
+    Reading addresses advance by one constant for each loop, which is chosen a step early.
+
+    Members
+    -------
+    i, o : streams ``params.inputs[0]`` and ``params.outputs[0]``
+    """
+
+    def __init__(self, params: WindowParams):
+        self.params = params
+        super().__init__({"i": In(params.inputs[0].signature), "o": Out(params.outputs[0].signature)})
+
+    def elaborate(self, platform: Any) -> Module:
+        p = self.params
+        m = Module()
+        m.submodules.buffer = buffer = memory.Memory(shape=p.inputs[0].bits, depth=p.capacity, init=[])
+        write, read, enable = Signal(), Signal(), Signal()
+        up, down, jump = self._steps(m, read)
+        readable, writable = self._balances(m, write, Mux(read, jump, 0))
+        padding = self._padding(m, write)
+
+        w_port = buffer.write_port()
+        m.d.sync += w_port.addr.eq(_wrapped(w_port.addr, write, write - p.capacity, p.capacity))
+        m.d.comb += [
+            write.eq(writable & (self.i.valid | padding)),
+            self.i.ready.eq(writable & ~padding),
+            w_port.en.eq(write),
+            w_port.data.eq(Mux(padding, Const(p.pad_value, p.element.bits).replicate(p.lanes), self.i.payload.as_value())),
+        ]
+
+        m.d.comb += [enable.eq(~self.o.valid | self.o.ready), read.eq(enable & readable)]
+        with m.If(enable):
+            m.d.sync += self.o.valid.eq(readable)
+        words = []
+        for row in range(p.rows):
+            address = Signal(range(p.capacity), name=f"address{row}", init=row * p.dilations[0] * p.row % p.capacity)
+            with m.If(read):
+                m.d.sync += address.eq(_wrapped(address, up, down, p.capacity))
+            r_port = buffer.read_port()
+            m.d.comb += [r_port.en.eq(read), r_port.addr.eq(address)]
+            words.append(r_port.data)
+        m.d.comb += self.o.payload.eq(Cat(words))
+        return m
+
+    def _steps(self, m: Module, read: Value) -> tuple[Value, Value, Value]:
+        """How far the next word lies, less the capacity too, and minus how far the next window lies (0 within a window).
+
+        The loops' counters are one step ahead of the addresses.
+        """
+        p = self.params
+        counts, strides = zip(*p.loops, strict=True)
+        walked = np.concatenate(([0], np.cumsum([(n - 1) * s for n, s in p.loops])))
+        inner = len(counts) - 3
+        ups = [int(s - w) % p.capacity for s, w in zip(strides, walked, strict=False)]
+        jumps = [0] * inner + [int(s - w + walked[inner]) for s, w in zip(strides[inner:], walked[inner:], strict=False)]
+        first = next((k for k, n in enumerate(counts) if n > 1), len(counts) - 1)
+        up = Signal(range(p.capacity), init=ups[first])
+        down = Signal(range(-p.capacity, 1), init=ups[first] - p.capacity)
+        jump = Signal(range(-max(jumps), 1), init=-jumps[first])
+
+        choice: tuple[Any, Any, Any] = (ups[-1], ups[-1] - p.capacity, -jumps[-1])
+        lasts = []
+        for k, n in enumerate(counts[:-1]):
+            counter = Signal(range(n), name=f"loop{k}", init=int(k == first))
+            last = Signal(name=f"last{k}")
+            m.d.comb += last.eq(counter == n - 1)
+            with m.If(read & Cat(lasts).all()):
+                m.d.sync += counter.eq(Mux(last, 0, counter + 1))
+            lasts.append(last)
+        for k in reversed(range(len(lasts))):
+            here = (ups[k], ups[k] - p.capacity, -jumps[k])
+            choice = tuple(Mux(lasts[k], other, this) for other, this in zip(choice, here, strict=True))
+        with m.If(read):
+            m.d.sync += [up.eq(choice[0]), down.eq(choice[1]), jump.eq(choice[2])]
+        return up, down, jump
+
+    def _balances(self, m: Module, write: Value, jump: Value) -> tuple[Value, Value]:
+        """Whether the window may be read, and whether a word may be written."""
+        p = self.params
+        width = (2 * p.capacity + p.written).bit_length() + 1
+        short = Signal(signed(width), init=-p.span)  # ahead - span
+        over = Signal(signed(width), init=-p.capacity)  # ahead - capacity
+        change = Signal(signed(width))
+        m.d.comb += change.eq(jump)
+        for balance in (short, over):  # one carry chain, its carry in being the word written
+            m.d.sync += balance.eq((Cat(Const(1, 1), balance) + Cat(write, change))[1 : width + 1])
+        return ~short[-1], over[-1]
+
+    def _padding(self, m: Module, write: Value) -> Value:
+        """Whether the next word written is padding."""
+        p = self.params
+        top, left, bottom, right = p.pads
+        row = p.width * p.pixel
+        if left or right:
+            x_outside, x_last = _outside(m, "x", write, left * p.pixel, row, right * p.pixel)
+            y_outside, _ = _outside(m, "y", write & x_last, top, p.height, bottom)
+            return x_outside | y_outside
+        return _outside(m, "x", write, top * row, p.height * row, bottom * row)[0]
+
+
+def _wrapped(address: Any, up: Any, down: Any, capacity: int) -> Value:
+    """``address + up`` modulo ``capacity``; ``down`` is ``up - capacity``."""
+    if capacity & capacity - 1 == 0:
+        return address + up
+    below = Value.cast(address + down)
+    return Mux(below[-1], address + up, below)
+
+
+def _outside(m: Module, name: str, step: Value, before: int, inside: int, after: int) -> tuple[Value, Value]:
+    """Count steps round ``before + inside + after``: whether outside the middle part, and whether at the last step."""
+    if not before and not after and name != "x":
+        return Const(0), Const(0)
+    total = before + inside + after
+    position = Signal(range(total), name=f"{name}_position")
+    outside = Signal(name=f"{name}_outside", init=before > 0)
+    last = Signal(name=f"{name}_last")
+    m.d.comb += last.eq(position == total - 1)
+    with m.If(step):
+        m.d.sync += position.eq(Mux(last, 0, position + 1))
+        with m.If(last):
+            m.d.sync += outside.eq(before > 0)
+        with m.Elif(position == before - 1):
+            m.d.sync += outside.eq(0)
+        with m.Elif(position == before + inside - 1):
+            m.d.sync += outside.eq(1)
+    return outside, last
