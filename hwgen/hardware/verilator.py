@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -91,29 +92,31 @@ def verilate(sources: Mapping[str, str], top: str, *, trace: bool = False) -> Pa
     ]  # fmt: skip
     make = ["OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2"]
     compiler = subprocess.run(["g++", "--version"], capture_output=True, text=True, check=False).stdout
-    parts = [version, path, compiler, platform.platform(), main.read_text(), *flags, *make]
-    parts += [f"{name}\n{text}" for name, text in sorted(sources.items())]
-    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+    tools = [version, path, compiler, platform.platform(), *make]
+    key = _key([*tools, main.read_text(), *flags, *(f"{name}\n{text}" for name, text in sorted(sources.items()))])
     root = cache_folder() / "verilated"
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with _locked(root / f"{key}.lock"):
+        with _locked(root / key):
             entry = root / key
             if not _intact(entry):
+                runtime = root / f"runtime-{_key([*tools, str(trace)])}"
                 with tempfile.TemporaryDirectory(dir=root, prefix="build-") as build:
                     folder = Path(build)
                     for name, text in sources.items():
                         (folder / name).write_text(text)
-                    command = [path, *flags, "--Mdir", str(folder / "obj"), str(main), *(str(folder / n) for n in sources)]
+                    objects = folder / "obj"
+                    command = [path, *flags, "--Mdir", str(objects), str(main), *(str(folder / n) for n in sources)]
                     _run(command, os.environ | extra)
-                    jobs = os.cpu_count() or 1
-                    _run(["make", f"-j{jobs}", "-C", str(folder / "obj"), "-f", "Vtop.mk", *make], os.environ | extra)
-                    done = folder / "done"
-                    done.mkdir()
-                    shutil.copy(folder / "obj" / "model", done / "model")
-                    (done / "sha256").write_text(_digest(done / "model"))
-                    shutil.rmtree(entry, ignore_errors=True)
-                    done.rename(entry)
+                    with _locked(runtime):  # Verilator's own C++ files, the same in every model: two thirds of the compilation
+                        if seeded := _intact(runtime):
+                            for file in runtime.glob("*.o"):
+                                shutil.copy(file, objects)  # newer than its source, so make leaves it
+                    _run(["make", f"-j{os.cpu_count() or 1}", "-C", str(objects), "-f", "Vtop.mk", *make], os.environ | extra)
+                    _store(entry, [objects / "model"])
+                    if not seeded:
+                        with _locked(runtime):
+                            _store(runtime, sorted(objects.glob("verilated*.o")))
                 _forget(root)
             os.utime(entry)
     except OSError as error:
@@ -127,26 +130,43 @@ def _run(command: Sequence[str], env: Mapping[str, str]) -> None:
         raise HwgenError(f"{Path(command[0]).name} failed:\n" + "\n".join(run.stdout.splitlines()[-20:]))
 
 
+def _key(parts: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def _store(entry: Path, files: Sequence[Path]) -> None:
+    """Make ``entry`` a folder of ``files`` and their digests, in one step."""
+    new = Path(tempfile.mkdtemp(dir=entry.parent, prefix="build-"))
+    for file in files:
+        shutil.copy(file, new)
+    (new / "sha256").write_text("".join(f"{_digest(new / file.name)} {file.name}\n" for file in files))
+    shutil.rmtree(entry, ignore_errors=True)
+    new.rename(entry)
+
+
 def _intact(entry: Path) -> bool:
     try:
-        return (entry / "sha256").read_text() == _digest(entry / "model") and os.access(entry / "model", os.X_OK)
-    except OSError:
+        lines = [line.split() for line in (entry / "sha256").read_text().splitlines()]
+        return bool(lines) and all(_digest(entry / name) == digest for digest, name in lines)
+    except (OSError, ValueError):
         return False
 
 
 def _forget(root: Path) -> None:
-    """Remove the models used longest ago, beyond ``KEPT``."""
-    entries = sorted((e for e in root.iterdir() if len(e.name) == 32 and e.is_dir()), key=lambda e: e.stat().st_mtime)
-    for entry in entries[:-KEPT]:
+    """Remove the models used longest ago, beyond ``KEPT``, and what broken-off builds left a day ago."""
+    by_use = sorted((e for e in root.iterdir() if e.is_dir()), key=lambda e: e.stat().st_mtime)
+    models = [e for e in by_use if (e / "model").exists()]
+    left = [e for e in by_use if e.name.startswith("build-") and e.stat().st_mtime < time.time() - 86_400]
+    for entry in (*models[:-KEPT], *left):
         shutil.rmtree(entry, ignore_errors=True)
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with open(path, "w") as file:
+def _locked(entry: Path) -> Iterator[None]:
+    with open(entry.with_suffix(".lock"), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
