@@ -5,6 +5,7 @@ docs/decisions/0002-onnxruntime-reference.md, with what was measured.
 """
 
 import platform
+import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as _ort
 from .errors import HwgenError
 from .graph import QuantType
 
-__all__ = ["Oracle", "cpu_features", "quantize_outputs", "run_unary", "saturates"]
+__all__ = ["Oracle", "cpu_features", "float_sums", "quantize_outputs", "run_unary", "saturates"]
 
 MAX_IR_VERSION = 13  #: the newest that ONNX Runtime 1.31 reads; newer ones only add what quantised networks do not use
 
@@ -26,6 +27,8 @@ _ORT_ERRORS = (
     _ort.EPFail, _ort.Fail, _ort.InvalidArgument, _ort.InvalidGraph, _ort.InvalidProtobuf, _ort.NotImplemented,
     _ort.RuntimeException,
 )  # fmt: skip
+_SUMS = ("Add", "AveragePool", "Conv", "FusedConv", "FusedGemm", "FusedMatMul", "Gemm", "GlobalAveragePool", "MatMul",
+         "ReduceMean", "ReduceSum", "Sub")  # fmt: skip
 _RELEVANT = ("ssse3", "avx", "f16c", "fma", "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "amx_int8",
              "asimd", "asimddp", "i8mm")  # fmt: skip
 
@@ -102,6 +105,19 @@ def quantize_outputs(model: onnx.ModelProto) -> tuple[str, ...]:
     return tuple(
         n.output[0] for n in model.graph.node if n.op_type in ("QuantizeLinear", "QGemm") or n.op_type.startswith("QLinear")
     )
+
+
+def float_sums(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Real-valued sums that even the reference mode computes in floating point: names of the tensors, in the order of running.
+
+    Such a model has no exact integer meaning: where a real result lies within float32's rounding of a tie, the quantised value
+    depends on the order of additions (about one element in a million).
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "optimised.onnx"
+        _start(_readable(model), save=path)
+        optimised = onnx.load(path)
+    return tuple(n.output[0] for n in optimised.graph.node if n.op_type in _SUMS and n.domain in ("", "com.microsoft"))
 
 
 def run_unary(
@@ -201,8 +217,11 @@ def _readable(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def _start(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+def _start(model: onnx.ModelProto, save: Path | None = None) -> onnxruntime.InferenceSession:
+    """A session in the reference mode; ``save``: where to write the optimised model."""
     options = onnxruntime.SessionOptions()
+    if save:
+        options.optimized_model_filepath = str(save)
     options.add_session_config_entry("session.qdqisint8allowed", "1")
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4  # errors are raised, not printed

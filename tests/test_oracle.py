@@ -10,7 +10,7 @@ from hwgen import oracle
 from hwgen.arith import IntType
 from hwgen.errors import HwgenError
 from hwgen.graph import QuantType
-from hwgen.oracle import Oracle, cpu_features, quantize_outputs, run_unary
+from hwgen.oracle import Oracle, cpu_features, float_sums, quantize_outputs, run_unary
 
 MODELS = Path(os.environ.get("HWGEN_MODELS") or Path(__file__).parents[2] / "shared" / "models")
 needs_models = pytest.mark.skipif(not MODELS.is_dir(), reason="the shared models are not here (HWGEN_MODELS)")
@@ -74,6 +74,7 @@ def test_shared_models_agree_with_their_samples_whatever_is_exposed(name, varian
     assert (reference.run(x)[output] == samples["outputs"][:16]).all(), cpu_features()
     every = reference.run(x, names)
     assert set(every) == {*names, output}
+    assert float_sums(model) == ()
     assert all(v.dtype == np.int8 and len(v) == 16 for v in every.values())
     assert (every[output] == samples["outputs"][:16]).all(), cpu_features()
 
@@ -85,6 +86,15 @@ def test_digits_agree_with_their_samples(file, key):
     samples = np.load(MODELS / "digits" / "samples.npz")
     got = Oracle(model).run(samples["inputs"], quantize_outputs(model))
     assert (got["logits"] == samples[key]).all(), cpu_features()
+
+
+def test_float_sums_are_found():
+    assert float_sums(qdq_model(np.ones((4, 2), np.int8), (4,))) == ()
+    model = qdq_model(np.ones((4, 2), np.int8), (4,))
+    relu = helper.make_node("Relu", ["yf"], ["yr"])  # its zero point is not the type's minimum: no integer kernel
+    model.graph.node[3].input[0] = "yr"
+    model.graph.node.insert(3, relu)
+    assert float_sums(model) == ("yf",)
 
 
 def test_unary_tables():
