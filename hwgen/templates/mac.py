@@ -1,0 +1,251 @@
+"""The pipeline of :mod:`~hwgen.templates.matrix_vector` and :mod:`~hwgen.templates.depthwise`: multiply, add up, accumulate."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from amaranth import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..arith import IntType
+from ..cost import Resources, bram_blocks
+
+__all__ = ["Mac", "MacParams", "Weights", "check_counts", "check_sums", "pack", "pass_through"]
+
+RADIX = 4  #: values that one stage of the adder tree adds: two levels of adders
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Weights:
+    """Weights, their zero point subtracted.
+
+    Parameters
+    ----------
+    values
+        Integers (groups, outputs, words, sources): what output ``o`` of a group multiplies element ``s`` of a window's
+        word ``t`` by. Depthwise: (channels / lanes, 1, words, rows · lanes).
+    """
+
+    values: np.ndarray = field(repr=False)
+
+    def checked(self, shape: tuple[int, ...], element: IntType) -> np.ndarray:
+        """The values; ``ValueError`` unless they have this shape and type."""
+        if self.values.shape != shape:
+            raise ValueError(f"weights must have shape {shape}, not {self.values.shape}")
+        if self.values.min() < element.min or self.values.max() > element.max:
+            raise ValueError(f"weights must be {element}, not in {self.values.min()}..{self.values.max()}")
+        return self.values
+
+
+def check_counts(params: Any, *names: str) -> None:
+    """``ValueError`` unless the attributes of these names are positive."""
+    for name in names:
+        if getattr(params, name) < 1:
+            raise ValueError(f"{name} must be positive, not {getattr(params, name)!r}")
+
+
+def check_sums(sums: np.ndarray, accumulator: IntType) -> np.ndarray:
+    """The sums; ``ValueError`` if the accumulator does not hold them."""
+    if len(sums) and (sums.min() < accumulator.min or sums.max() > accumulator.max):
+        raise ValueError(f"accumulator must hold {sums.min()}..{sums.max()}, not be {accumulator}")
+    return sums
+
+
+def pack(rows: np.ndarray, bits: int) -> list[int]:
+    """Integers (depth, elements) as memory words: the lowest ``bits`` bits of each, element 0 lowest."""
+    flags = (rows[..., None] >> np.arange(bits) & 1).astype(np.uint8).reshape(len(rows), -1)
+    return [int.from_bytes(row.tobytes(), "little") for row in np.packbits(flags, axis=1, bitorder="little")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MacParams:
+    """Sums of products: ``terms`` products for each of ``outputs`` sums in every step, ``steps`` steps a sum.
+
+    Term s of output p multiplies operand ``s · stride + p % stride``, ``stride`` = ``lanes`` / ``terms``: all outputs share
+    the operands where ``lanes`` = ``terms``, each has its own where ``lanes`` = ``terms`` · ``outputs``.
+
+    Parameters
+    ----------
+    operand, weight, accumulator
+        Types; sums are taken modulo 2**accumulator.bits.
+    lanes
+        Operands of one step.
+    depth
+        Steps until the weights repeat: words of the weight memory.
+    """
+
+    operand: IntType
+    weight: IntType
+    accumulator: IntType
+    lanes: int
+    outputs: int
+    terms: int
+    steps: int
+    depth: int
+
+    def check(self) -> None:
+        """``ValueError`` for types that the pipeline is not made for."""
+        if not self.weight.signed:
+            raise ValueError(f"weight must be signed, not {self.weight}")
+        if not self.accumulator.signed or self.accumulator.bits > 52:
+            raise ValueError(f"accumulator must be signed, of at most 52 bits, not {self.accumulator}")
+
+    @property
+    def multipliers(self) -> int:
+        return self.terms * self.outputs
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits of one word of the weight memory."""
+        return self.multipliers * self.weight.bits
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Values left for each output after each stage of the adder tree, the products included: 9, 3, 1."""
+        counts = [self.terms]
+        while counts[-1] > 1:
+            counts.append(-(-counts[-1] // RADIX))
+        return tuple(counts)
+
+    def level_bits(self, level: int) -> int:
+        """Bits of a value of that level: what the sum of that many products needs, at most the accumulator's."""
+        return min(self.accumulator.bits, self.operand.bits + self.weight.bits + (RADIX**level - 1).bit_length())
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a sum's last step to its output: memory, operands, products, tree, accumulator."""
+        return 3 + len(self.levels)
+
+    def resources(self) -> Resources:
+        """Modelled: a LUT for each bit of an adder, two for an accumulator's (it starts anew), registers as written.
+
+        Weights of up to 32 words are logic (a LUT4 holds 16 × 1 bit) with a register behind, more are block RAM.
+        """
+        product = self.level_bits(0)
+        lut = ff = 0
+        for level, count in enumerate(self.levels[1:], 1):
+            added = self.levels[level - 1] - count
+            lut += self.outputs * added * self.level_bits(level)
+            ff += self.outputs * count * self.level_bits(level)
+        lut += self.outputs * self.accumulator.bits * (1 if self.steps == 1 else 2)
+        ff += self.outputs * self.accumulator.bits + self.multipliers * product
+        ff += self.lanes * self.operand.bits + self.weight_bits
+        control = 2 * (self.depth.bit_length() + self.steps.bit_length())
+        lut, ff = lut + control, ff + control // 2 + 2 * (self.latency - 1)
+        if self.depth > 32:
+            return Resources(lut=lut, ff=ff, dsp=self.multipliers, bram=bram_blocks(self.depth, self.weight_bits))
+        logic = self.weight_bits * -(-self.depth // 16) if self.depth > 1 else 0
+        return Resources(lut=lut + logic, ff=ff + self.weight_bits, dsp=self.multipliers)
+
+
+class Mac(wiring.Component):
+    """Hardware for :class:`MacParams`.
+
+    Multiplies have a register before and one behind; the tree has one every two levels. All of it stands still while an
+    output is offered and not taken.
+
+    Parameters
+    ----------
+    weights
+        Integers (depth, outputs, terms).
+
+    Members
+    -------
+    enable : out, whether a step can start in this cycle
+    step : in, start one if so
+    last : out, a step started now ends a sum
+    x : in, the step's operands: those of a step at one enabled cycle are wanted from the next cycle to the next enabled one
+    o : the sums
+    """
+
+    def __init__(self, params: MacParams, weights: np.ndarray):
+        self.params = params
+        self.weights = weights
+        super().__init__(
+            {
+                "enable": Out(1),
+                "step": In(1),
+                "last": Out(1),
+                "x": In(data.ArrayLayout(params.operand.shape, params.lanes)),
+                "o": Out(stream.Signature(data.ArrayLayout(params.accumulator.shape, params.outputs))),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        p = self.params
+        m.d.comb += self.enable.eq(~self.o.valid | self.o.ready)
+
+        rows = np.resize(self.weights.reshape(p.depth, -1), (max(2, p.depth), p.multipliers))  # memories have an address
+        m.submodules.rom = rom = Memory(shape=unsigned(p.weight_bits), depth=len(rows), init=pack(rows, p.weight.bits))
+        weights = rom.read_port()
+        count = Signal(range(p.steps))
+        m.d.comb += [weights.en.eq(self.enable), self.last.eq(count == p.steps - 1)]
+        with m.If(self.enable & self.step):
+            m.d.sync += [
+                count.eq(Mux(self.last, 0, count + 1)),
+                weights.addr.eq(Mux(weights.addr == p.depth - 1, 0, weights.addr + 1)),
+            ]
+
+        # Which stages hold a step, and which of these end a sum: memory, operands, products, tree.
+        valid = Signal(p.latency - 1)
+        last = Signal(p.latency - 1)
+        x = Signal(self.x.shape(), reset_less=True)
+        w = Signal(p.weight_bits, reset_less=True)
+        products = [self._product(m, x, w, i) for i in range(p.multipliers)]
+        sums = [self._sum(m, products[o * p.terms : (o + 1) * p.terms]) for o in range(p.outputs)]
+        begin = Signal(init=1)
+        with m.If(self.enable):
+            m.d.sync += [
+                valid.eq(Cat(self.step, valid)),
+                last.eq(Cat(self.last, last)),
+                x.eq(self.x),
+                w.eq(weights.data),
+                self.o.valid.eq(valid[-1] & last[-1]),
+            ]
+            with m.If(valid[-1]):
+                m.d.sync += begin.eq(last[-1])
+                for total, value in zip(self.o.payload, sums, strict=True):
+                    m.d.sync += total.eq(value if p.steps == 1 else Mux(begin, 0, total) + value)
+        return m
+
+    def _product(self, m: Module, x: Any, w: Signal, index: int) -> Signal:
+        """The registered product ``index`` (output · terms + term)."""
+        p = self.params
+        output, term = divmod(index, p.terms)
+        stride = p.lanes // p.terms
+        product = Signal(signed(p.level_bits(0)), name=f"product_{output}_{term}", reset_less=True)
+        with m.If(self.enable):
+            m.d.sync += product.eq(x[term * stride + output % stride] * w.word_select(index, p.weight.bits).as_signed())
+        return product
+
+    def _sum(self, m: Module, values: list[Signal]) -> Signal:
+        """The registered adder tree of one output."""
+        level = 0
+        while len(values) > 1:
+            level += 1
+            nodes = []
+            for i in range(0, len(values), RADIX):
+                node = Signal(signed(self.params.level_bits(level)), reset_less=True)
+                with m.If(self.enable):
+                    m.d.sync += node.eq(_balanced(values[i : i + RADIX]))
+                nodes.append(node)
+            values = nodes
+        return values[0]
+
+
+def _balanced(values: list[Signal]) -> Value:
+    """The sum, as a tree of two-input adders."""
+    if len(values) == 1:
+        return values[0]
+    return _balanced(values[: len(values) // 2]) + _balanced(values[len(values) // 2 :])
+
+
+def pass_through(m: Module, i: Any, mac: Mac) -> None:
+    """Make each word of stream ``i`` one step of ``mac``."""
+    x = Signal(mac.x.shape(), reset_less=True)
+    m.d.comb += [mac.step.eq(i.valid), i.ready.eq(mac.enable), mac.x.eq(x)]
+    with m.If(mac.enable):
+        m.d.sync += x.eq(i.payload)
