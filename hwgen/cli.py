@@ -1,0 +1,197 @@
+"""The command line. Exit codes: 0 success, 1 a negative answer, 2 bad input, 70 a bug in hwgen, 130 interrupted."""
+
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from .board import board_names, load_board
+from .errors import HwgenError
+from .screens import boards_screen, build_screen, check_screen, simulate_screen, wide
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="hwgen",
+    help="From an int8 ONNX network to a verified FPGA accelerator.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _positive(value: float | None) -> float | None:
+    if value is not None and not 0 < value < float("inf"):
+        raise typer.BadParameter(f"must be positive, not {value:g}")
+    return value
+
+
+Model = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The network.")]
+BoardName = Annotated[str, typer.Option("--board", metavar="B", help="One of `hwgen boards`, or a .toml file.")]
+Objective = Annotated[Literal["throughput", "latency", "area"], typer.Option(help="What to optimise.")]
+TargetFps = Annotated[
+    float | None, typer.Option(metavar="N", callback=_positive, help="Frames per second that suffice; with the least area.")
+]
+Calibration = Annotated[
+    Path | None, typer.Option(metavar="X.npz", help="Samples (array `inputs`) to quantise a float network with.")
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, nothing else.")]
+
+
+@app.command()
+def check(
+    model: Model,
+    board: BoardName,
+    objective: Objective = "throughput",
+    target_fps: TargetFps = None,
+    calibration: Calibration = None,
+    as_json: Json = False,
+) -> None:
+    """Is each operator supported, does the network fit the board, how fast will it be? Exit code 1 if the answer is no."""
+    from . import flow
+
+    result = flow.check(model, board, calibration=calibration, objective=objective, target_fps=target_fps)
+    _show(as_json, result.to_json(), lambda: check_screen(result))
+    if as_json and result.reason:
+        print(result.reason, file=sys.stderr)
+    raise typer.Exit(0 if result.supported and result.fits else 1)
+
+
+@app.command()
+def build(
+    model: Model,
+    board: BoardName,
+    folder: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FOLDER", help="Where to write; rtl_out/NAME unless given.")
+    ] = None,
+    style: Annotated[Literal["dataflow", "overlay", "auto"], typer.Option(help="auto: what suits the network.")] = "dataflow",
+    objective: Objective = "throughput",
+    target_fps: TargetFps = None,
+    calibration: Calibration = None,
+    as_json: Json = False,
+) -> None:
+    """Choose the hardware and write Verilog, test vectors and report."""
+    from . import flow
+
+    with _progress() as progress:
+        result = flow.build(
+            model,
+            board,
+            folder,
+            style=style,
+            objective=objective,
+            target_fps=target_fps,
+            calibration=calibration,
+            progress=progress,
+        )
+    _show(as_json, result.to_json(), lambda: build_screen(result))
+
+
+@app.command()
+def simulate(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What `hwgen build` wrote.")],
+    inputs: Annotated[
+        Path | None, typer.Option(metavar="X.npz", help="Frames (array `inputs`); those stored with the build unless given.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the first N frames.")] = None,
+    stalls: Annotated[bool, typer.Option("--stalls", help="Random pauses on input and output.")] = False,
+    seed: Annotated[int, typer.Option(metavar="N", min=1, help="Of the random pauses.")] = 1,
+    trace: Annotated[Path | None, typer.Option(metavar="FILE.fst", help="Write waveforms.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Simulate the emitted Verilog and compare every layer with ONNX Runtime. Exit code 1 if anything differs."""
+    from . import flow
+
+    with _progress() as progress:
+        result = flow.simulate(folder, inputs, limit=limit, stalls=seed if stalls else False, trace=trace, progress=progress)
+    _show(as_json, result.to_json(), lambda: simulate_screen(result))
+    raise typer.Exit(1 if result.mismatches else 0)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where to write.")] = Path("rtl_out/digits"),
+    as_json: Json = False,
+) -> None:
+    """Check, build and simulate a small network that reads handwritten digits. Exit code 1 if anything differs."""
+    from .demo import demo_screen, run_demo
+
+    with _progress() as progress:
+        result = run_demo(folder, progress=progress)
+    _show(as_json, result.to_json(), lambda: demo_screen(result))
+    raise typer.Exit(1 if result.simulated.mismatches else 0)
+
+
+@app.command()
+def boards(as_json: Json = False) -> None:
+    """List the boards."""
+    found = [load_board(name) for name in board_names()]
+    _show(as_json, {"boards": [b.to_json() for b in found]}, lambda: boards_screen(found))
+
+
+def _show(as_json: bool, content: dict[str, Any], screen: Callable[[], RenderableType]) -> None:
+    """Print ``content`` as JSON, or the screen."""
+    if as_json:
+        print(json.dumps(content, indent=2, allow_nan=False))
+    else:
+        wide().print(screen())
+    sys.stdout.flush()
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, float], None] | None]:
+    """A callback that moves a bar on standard error; None where nobody watches."""
+    console = wide(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda what, part: bar.update(task, description=escape(what), completed=part)
+
+
+def main() -> None:
+    """Entry point of the ``hwgen`` command: exceptions become messages and exit codes."""
+    try:
+        app()
+    except HwgenError as e:
+        _fail(2, str(e))
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        _fail(130, "interrupted")
+    except Exception as e:  # the only place that catches all: users get a message, not a traceback
+        if os.environ.get("HWGEN_DEBUG") == "1":
+            raise
+        _fail(70, f"internal error: {type(e).__name__}: {e}\nThis is a bug in hwgen: please report it with {_report()}.")
+
+
+def _fail(code: int, message: str) -> None:
+    console = wide(stderr=True)
+    console.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
+    sys.exit(code)
+
+
+def _report() -> str:
+    """Name of a new file with the current exception's traceback."""
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="hwgen-", suffix=".txt", delete=False, encoding="utf-8") as f:
+            f.write(f"{' '.join(sys.argv)}\n\n{traceback.format_exc()}")
+    except OSError:
+        return "what HWGEN_DEBUG=1 shows"
+    return f.name

@@ -1,0 +1,164 @@
+"""What ``hwgen check``, ``build`` and ``simulate`` found out."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .cost import Resources
+
+__all__ = ["BuildResult", "CheckResult", "LayerRow", "OperatorRow", "SimulateResult"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatorRow:
+    """What becomes of one ONNX operator.
+
+    Parameters
+    ----------
+    status
+        ``supported``, ``rewritten`` or ``unsupported``.
+    detail
+        Into what it is rewritten, or why it isn't supported.
+    advice
+        What the user can do; empty where there is nothing to do.
+    """
+
+    name: str
+    op_type: str
+    status: str
+    detail: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckResult:
+    """Parameters
+    ----------
+    clock_mhz
+        Of the board, what ``predicted_fps`` refers to.
+    reason
+        Why the network does not fit: resource, needed, available, what to change; empty where it does.
+    predicted_fps
+        Frames per second at the steady state; None where it isn't supported or doesn't fit.
+    """
+
+    board: str
+    clock_mhz: float
+    nodes: tuple[OperatorRow, ...]
+    supported: bool
+    fits: bool
+    reason: str = ""
+    predicted_fps: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "supported": self.supported,
+            "nodes": [asdict(n) for n in self.nodes],
+            "fits": self.fits,
+            "predicted_fps": self.predicted_fps,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerRow:
+    """One layer of a built accelerator.
+
+    Parameters
+    ----------
+    templates
+        The chain that serves it: ``Window + MatrixVector + Requant``.
+    unrolling
+        For the reader: ``8 × 4``; empty where there is nothing to unroll.
+    cycles
+        Interval of the layer alone; its share of the accelerator's interval is how busy it is.
+    """
+
+    name: str
+    templates: str
+    unrolling: str
+    macs: int
+    cycles: int
+    multipliers: int
+    resources: Resources
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildResult:
+    """Parameters
+    ----------
+    macs
+        Multiplications of one frame.
+    multipliers
+        Hardware multipliers; ``macs / multipliers`` is the least interval that they allow.
+    limits
+        What the board has, in the units of ``resources``.
+    objective, bound
+        Value of what was minimised or maximised, and the best that the solver could not exclude.
+    proven
+        Whether the two are equal.
+    """
+
+    style: str
+    board: str
+    clock_mhz: float
+    folder: str
+    macs: int
+    multipliers: int
+    interval_cycles: int
+    latency_cycles: int
+    resources: Resources
+    limits: Resources
+    objective: float
+    bound: float
+    proven: bool
+    layers: tuple[LayerRow, ...] = ()
+
+    @property
+    def fps(self) -> float:
+        """Frames per second at the board's clock."""
+        return self.clock_mhz * 1e6 / self.interval_cycles
+
+    def to_json(self) -> dict[str, Any]:
+        names = "style board folder macs multipliers interval_cycles latency_cycles"
+        return {
+            **{name: getattr(self, name) for name in names.split()},
+            "resources": asdict(self.resources),
+            "objective": self.objective,
+            "bound": self.bound,
+            "proven": self.proven,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SimulateResult:
+    """Parameters
+    ----------
+    elements_compared
+        Integers compared with ONNX Runtime, of all layers and frames.
+    first_mismatch
+        Layer, frame, element, expected and simulated value, for the reader; empty where there is none.
+    interval_cycles
+        Between the last two frames; None where there are fewer than two.
+    outputs
+        (frames, ...) of the model's output as ONNX Runtime would give it.
+    """
+
+    frames: int
+    elements_compared: int
+    mismatches: int
+    interval_cycles: int | None
+    latency_cycles: int
+    predicted_interval_cycles: int
+    predicted_latency_cycles: int
+    cycles_per_second: float
+    first_mismatch: str = ""
+    stalls: bool = False
+    outputs: np.ndarray | None = field(default=None, repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        names = (
+            "frames elements_compared mismatches interval_cycles latency_cycles predicted_interval_cycles"
+            " predicted_latency_cycles cycles_per_second"
+        )
+        return {name: getattr(self, name) for name in names.split()}

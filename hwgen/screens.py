@@ -1,0 +1,135 @@
+"""What the command line shows: results as tables and text."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+import numpy as np
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from .board import Board
+from .cost import Resources
+from .results import BuildResult, CheckResult, SimulateResult
+
+__all__ = ["boards_screen", "build_screen", "check_screen", "digits_screen", "simulate_screen", "wide"]
+
+_STATUS = {"supported": "green", "rewritten": "yellow", "unsupported": "red"}
+
+
+def wide(*, stderr: bool = False) -> Console:
+    """A console that cuts no table when its output goes to a file or a pipe."""
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal:
+        console.width = 160
+    return console
+
+
+def boards_screen(boards: Sequence[Board]) -> RenderableType:
+    table = _table("board", "device", "MHz>", "LUT>", "FF>", "DSP>", "block RAM>", "bitstream by")
+    for b in boards:
+        flow = "the vendor's tool, from the Verilog" if b.flow == "verilog" else f"yosys + nextpnr ({b.flow})"
+        r = b.budget
+        table.add_row(
+            b.name, b.device, f"{b.clock_mhz:g}", *_counts(r.lut, r.ff, r.dsp), f"{r.bram:,} × {b.bram_kbit} kbit", flow
+        )
+    return table
+
+
+def check_screen(result: CheckResult) -> RenderableType:
+    table = _table("node", "operator", "", "becomes, or why not", "what to do")
+    for n in result.nodes:
+        color = _STATUS.get(n.status, "")
+        table.add_row(escape(n.name), escape(n.op_type), Text(n.status, color), escape(n.detail), escape(n.advice))
+    if not result.supported:
+        count = sum(n.status == "unsupported" for n in result.nodes)
+        verdict = _verdict(False, f"not supported: {count} of {len(result.nodes)} operators")
+    elif not result.fits:
+        verdict = _verdict(False, f"does not fit {result.board}: {result.reason}")
+    else:
+        fps = f"{result.predicted_fps:,.0f} frames/s at {result.clock_mhz:g} MHz" if result.predicted_fps else ""
+        verdict = _verdict(True, f"fits {result.board}: {fps}")
+    return Group(table, verdict)
+
+
+def build_screen(result: BuildResult) -> RenderableType:
+    table = _table("layer", "templates", "unrolling", "MACs>", "cycles>", "multipliers>", "busy>", "block RAM>", "LUT>")
+    for row in result.layers:
+        busy = f"{100 * row.cycles / result.interval_cycles:.0f} %"
+        counts = _counts(row.macs, row.cycles, row.multipliers)
+        table.add_row(
+            escape(row.name), row.templates, row.unrolling, *counts, busy, *_counts(row.resources.bram, row.resources.lut)
+        )
+    least = -(-result.macs // max(1, result.multipliers))
+    quality = "proven optimal" if result.proven else f"not proven optimal: bound {result.bound:g}"
+    lines = _table("", "")
+    lines.show_header = False
+    lines.add_row("frame", f"{result.macs:,} MACs on {result.multipliers:,} multipliers: at least {least:,} cycles")
+    share = least / result.interval_cycles
+    lines.add_row("interval", f"{result.interval_cycles:,} cycles = {result.fps:,.0f} frames/s, multipliers {share:.0%} busy")
+    micros = result.latency_cycles / result.clock_mhz
+    lines.add_row("latency", f"{result.latency_cycles:,} cycles = {micros:,.1f} µs at {result.clock_mhz:g} MHz")
+    lines.add_row("objective", f"{result.objective:g}, {quality}")
+    lines.add_row("resources", _usage(result.resources, result.limits))
+    lines.add_row("written to", escape(result.folder))
+    return Group(table, lines)
+
+
+def simulate_screen(result: SimulateResult) -> RenderableType:
+    what = f"{result.elements_compared:,} integers of {_plural(result.frames, 'frame')} compared with ONNX Runtime"
+    if result.mismatches:
+        verdict = _verdict(False, f"{what}: {result.mismatches:,} differ; the first: {result.first_mismatch}")
+    else:
+        verdict = _verdict(True, f"{what}: all equal")
+    table = _table("cycles", "simulated>", "predicted>")
+    interval = "-" if result.interval_cycles is None else f"{result.interval_cycles:,}"
+    table.add_row("interval", interval, f"{result.predicted_interval_cycles:,}")
+    table.add_row("latency", f"{result.latency_cycles:,}", f"{result.predicted_latency_cycles:,}")
+    note = "; with stalls, so slower than predicted" if result.stalls else ""
+    return Group(verdict, table, Text(f"simulated at {result.cycles_per_second:,.0f} cycles/s{note}"))
+
+
+def digits_screen(images: np.ndarray, labels: np.ndarray, predicted: np.ndarray, *, columns: int = 4) -> Text:
+    """``images`` (frames, 8, 8) of 0..1 side by side in characters, what they are below; the wrong ones first."""
+    order = np.argsort(labels == predicted, kind="stable")[:columns]
+    shades = np.array(list(" .:-=+*#%@"))
+    text = Text(no_wrap=True)
+    for line in range(8):
+        for k in order:
+            pixels = shades[np.rint(images[k, line] * 9).astype(int)]
+            text.append("".join(np.repeat(pixels, 2)) + "  ")
+        text.append("\n")
+    for k in order:
+        right = labels[k] == predicted[k]
+        note = f"{predicted[k]}" if right else f"{predicted[k]}, label {labels[k]}"
+        text.append(note.center(16) + "  ", "green" if right else "red")
+    return text
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for c in columns:
+        table.add_column(c.rstrip(">"), justify="right" if c.endswith(">") else "left")
+    return table
+
+
+def _verdict(good: bool, message: str) -> Text:
+    return Text.assemble(("ok  " if good else "no  ", "bold green" if good else "bold red"), message)
+
+
+def _counts(*numbers: int) -> tuple[str, ...]:
+    return tuple(f"{n:,}" if n else "" for n in numbers)
+
+
+def _plural(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def _usage(used: Resources, limits: Resources) -> str:
+    labels = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram": "block RAM"}
+    parts = []
+    for f in fields(Resources):
+        n, limit = getattr(used, f.name), getattr(limits, f.name)
+        parts.append(f"{n:,} {labels[f.name]} ({n / limit:.0%})" if limit else f"{n:,} {labels[f.name]}")
+    return ", ".join(parts)
