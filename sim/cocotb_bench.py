@@ -35,5 +35,6 @@ async def run(dut):
     seconds, cycles = time.perf_counter() - began, int(dut.cycle.value)
     dut.report.value = 1
     await Timer(2 * PERIOD_NS, "ns")
-    complete = bool(dut.complete.value)
-    (folder / "run.json").write_text(json.dumps({"complete": complete, "cycles": cycles, "seconds": seconds}))
+    stopped, complete = bool(dut.stopped.value), bool(dut.complete.value)
+    run = {"complete": complete, "stopped": stopped, "cycles": cycles, "seconds": seconds}
+    (folder / "run.json").write_text(json.dumps(run))

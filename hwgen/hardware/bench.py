@@ -4,9 +4,8 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +49,9 @@ class Outcome:
     Parameters
     ----------
     complete
-        All words of all frames came out; else nothing moved any more, or the cycle limit was met.
+        All words of all frames came out.
+    stuck
+        Nothing moved any more; where neither, the cycle limit was met.
     cycles, seconds
         Simulated, and the wall time that took.
     counts
@@ -66,6 +67,7 @@ class Outcome:
     """
 
     complete: bool
+    stuck: bool
     cycles: int
     seconds: float
     counts: dict[str, int]
@@ -93,6 +95,8 @@ class Bench:
         Top module and its text.
     sources, sinks, probes
         Streams fed, taken and watched; ``words`` of their ``stream`` make a frame.
+    seen
+        Streams whose handshake alone is looked at: movement on them is progress, and at the end their state is noted.
     clocked
         Whether the top has ``clk`` and ``rst`` ports.
     """
@@ -102,6 +106,7 @@ class Bench:
     sources: tuple[Channel, ...]
     sinks: tuple[Channel, ...]
     probes: tuple[Channel, ...] = ()
+    seen: tuple[Channel, ...] = ()
     clocked: bool = True
 
     def run(
@@ -156,6 +161,7 @@ class Bench:
 
         return Outcome(
             complete=run["complete"],
+            stuck=run["stopped"] and not run["complete"],
             cycles=run["cycles"],
             seconds=run["seconds"],
             counts={name: int(count) for name, count, *_ in lines},
@@ -175,13 +181,14 @@ class Bench:
         for index, c in enumerate(self.sinks):
             ends.append(_sink(c, index))
             ports.append(_ports(c))
-        ends += [_probe(c) for c in self.probes]
-        everything = (*self.sources, *self.sinks, *self.probes)
+        ends += [_probe(c) for c in self.probes] + [_seen(c) for c in self.seen]
+        everything = (*self.sources, *self.sinks, *self.probes, *self.seen)
         states = [
-            f'      $fwrite(state, "{c.name} %0d %0d %0d %0d\\n", {c.name}_count, {c.name}_valid, {c.name}_ready, {c.name}_violated);'
+            f'      $fwrite(state, "{c.name} %0d %0d %0d %0d\\n",\n'
+            f"        {c.name}_count, {c.name}_valid, {c.name}_ready, {c.name}_violated);"
             for c in everything
         ]
-        flush = "\n".join(f"      $fflush({c.name}_file);" for c in everything)
+        flush = "\n".join(f"      $fflush({c.name}_file);" for c in (*self.sources, *self.sinks, *self.probes))
         done = " && ".join(f"{c.name}_count >= frames * {c.stream.words}" for c in self.sinks)
         out = f"{self.sinks[0].name}_count / {self.sinks[0].stream.words}"
         moving = " | ".join(f"({c.name}_valid & {c.name}_ready)" for c in everything)
@@ -284,12 +291,22 @@ def _probe(c: Channel) -> str:
     return _declare(c, "wb") + wires + "\n" + _monitor(c, "0")
 
 
+def _seen(c: Channel) -> str:
+    return f"""\
+  // {c.name}
+  wire {c.name}_valid = dut.{c.valid};
+  wire {c.name}_ready = dut.{c.ready};
+  wire {c.name}_violated = 0;
+  wire {c.name}_count = 0;"""
+
+
 def _times_and_pause(c: Channel, index: int) -> str:
     return f"""\
   integer {c.name}_times;
   initial {c.name}_times = $fopen("{c.name}.times", "w");
   wire {c.name}_pause;
-  hwgen_pause {c.name}_pauses (.clk(clk), .cycle(cycle), .seed(seed == 0 ? 0 : seed * 32'd2654435769 + {index}), .pause({c.name}_pause));
+  hwgen_pause {c.name}_pauses (.clk(clk), .cycle(cycle), .pause({c.name}_pause),
+    .seed(seed == 0 ? 0 : seed * 32'd2654435769 + {index}));
 """
 
 

@@ -97,7 +97,6 @@ class Top(wiring.Component):
         return m
 
     def _output(self, m: Module, stream: Stream, payload: Signal, valid: Signal, ready: Signal) -> list[Any]:
-        step, bits = axis(stream).element.bits, stream.element.bits
         last = Signal(init=stream.words == 1)
         if stream.words > 1:
             left = Signal(range(stream.words), init=stream.words - 1)  # words of the frame after the one offered

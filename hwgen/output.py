@@ -1,0 +1,149 @@
+"""Folders that appear whole or not at all."""
+
+import fcntl
+import json
+import os
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from .errors import HwgenError
+
+__all__ = ["MANIFEST", "MARKER", "OutputFolder", "read_manifest"]
+
+MANIFEST = "design.json"
+MARKER = "hwgen"  #: key of the manifest that says hwgen made the folder; its value is the format's number
+FORMAT = 1
+
+
+def read_manifest(folder: Path) -> dict:
+    """The manifest of a folder hwgen made; ``HwgenError`` for any other."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+    except FileNotFoundError:
+        reason = f"it has no {MANIFEST}" if folder.is_dir() else "there is no such folder"
+        raise HwgenError(f"{folder} is not a folder that hwgen made: {reason}") from None
+    except OSError as error:
+        raise HwgenError(f"cannot read {folder / MANIFEST}: {error.strerror}") from error
+    except ValueError as error:
+        raise HwgenError(f"{folder / MANIFEST} is not JSON: {error}") from None
+    if not isinstance(manifest, dict) or MARKER not in manifest:
+        raise HwgenError(f"{folder} is not a folder that hwgen made: {MANIFEST} has no {MARKER!r}")
+    if manifest[MARKER] != FORMAT:
+        raise HwgenError(
+            f"{folder} was made by another version of hwgen (format {manifest[MARKER]}, not {FORMAT}): build it again"
+        )
+    return manifest
+
+
+class OutputFolder:
+    """Context manager: a fresh folder to write into, which becomes ``path`` when the block ends without an error.
+
+    Until then an earlier output at ``path`` stays as it is, whatever happens; then it is replaced in one step. The block
+    must write a manifest ``design.json`` with ``MARKER``: by it hwgen knows its own folders, and replaces no others
+    (an empty folder apart). What a killed build leaves beside ``path`` (``.NAME.hwgen-new``) the next one removes.
+
+    Raises
+    ------
+    HwgenError
+        If ``path`` is something else than hwgen's folder, another build writes to it now, or the disk refuses
+        (any ``OSError`` of the block).
+    """
+
+    def __init__(self, path: Path):
+        self.shown = path
+        self.path = path.resolve()
+        if not self.path.name:
+            raise HwgenError(f"output folder {path} cannot be replaced: choose another folder")
+        self.new = self.path.with_name(f".{self.path.name}.hwgen-new")
+        self.old = self.path.with_name(f".{self.path.name}.hwgen-old")
+        self.lock_path = self.path.with_name(f".{self.path.name}.hwgen-lock")
+        self.lock: IO[str] | None = None
+
+    def __enter__(self) -> Path:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._acquire()
+        except OSError as error:
+            raise self._refused(error) from error
+        try:
+            if self.old.exists() and not self.path.exists():
+                self.old.rename(self.path)  # a build was killed between the two renames
+            self._check_replaceable()
+            for leftover in (self.new, self.old):
+                if leftover.exists():
+                    shutil.rmtree(leftover)
+            self.new.mkdir()
+        except OSError as error:
+            self._release()
+            raise self._refused(error) from error
+        except BaseException:
+            self._release()
+            raise
+        return self.new
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            if error is None:
+                self._replace()
+        except OSError as failure:
+            raise self._refused(failure) from failure
+        finally:
+            shutil.rmtree(self.new, ignore_errors=True)
+            if self.path.exists():
+                shutil.rmtree(self.old, ignore_errors=True)
+            self._release()
+        if isinstance(error, OSError):
+            raise self._refused(error) from error
+
+    def _replace(self) -> None:
+        read_manifest(self.new)
+        had = self.path.exists()
+        if had:
+            self.path.rename(self.old)
+        try:
+            self.new.rename(self.path)
+        except BaseException:
+            if had and not self.path.exists():
+                self.old.rename(self.path)
+            raise
+
+    def _check_replaceable(self) -> None:
+        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+            return
+        if not self.path.is_dir():
+            raise HwgenError(f"output folder {self.shown} is a file: choose another folder")
+        try:
+            manifest = json.loads((self.path / MANIFEST).read_text())
+        except (FileNotFoundError, ValueError):
+            manifest = None
+        if not isinstance(manifest, dict) or MARKER not in manifest:
+            raise HwgenError(f"output folder {self.shown} holds files that are not hwgen's: choose another folder, or empty it")
+
+    def _acquire(self) -> None:
+        while True:
+            lock = open(self.lock_path, "w")  # noqa: SIM115
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(lock.fileno()), os.stat(self.lock_path)):
+                    self.lock = lock
+                    return
+            except FileNotFoundError:
+                pass  # its last holder removed it between open and flock
+            except BlockingIOError:
+                lock.close()
+                raise HwgenError(f"another hwgen is writing to {self.shown}: wait for it, or choose another folder") from None
+            except BaseException:
+                lock.close()
+                raise
+            lock.close()
+
+    def _release(self) -> None:
+        if self.lock is not None:
+            self.lock_path.unlink(missing_ok=True)
+            self.lock.close()
+            self.lock = None
+
+    def _refused(self, error: OSError) -> HwgenError:
+        return HwgenError(f"cannot write output folder {self.shown}: {error.strerror or error}")
