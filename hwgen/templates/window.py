@@ -334,7 +334,7 @@ class Window(wiring.Component):
         jump = Signal(range(-max(jumps), 1), init=-jumps[first])
 
         choice: tuple[Any, Any, Any] = (ups[-1], ups[-1] - p.capacity, -jumps[-1])
-        lasts = []
+        lasts: list[Value] = []
         for k, n in enumerate(counts[:-1]):
             counter = Signal(range(n), name=f"loop{k}", init=int(k == first))
             last = Signal(name=f"last{k}")

@@ -1,9 +1,14 @@
+import dataclasses
+import re
+
 import numpy as np
 import pytest
 
 from hwgen.arith import IntType
 from hwgen.templates.window import WindowParams
 from hwgen.testing import STALLS, run_streams
+
+from .contract import check_arrivals, check_limits, check_timing
 
 INT8 = IntType(8)
 UINT8 = IntType(8, False)
@@ -67,8 +72,7 @@ def test_compute_is_the_definition(params):
     assert (params.compute(words) == by_definition(params, words)).all()
 
 
-@pytest.mark.parametrize("i_pause", STALLS)
-@pytest.mark.parametrize("o_pause", STALLS)
+@pytest.mark.parametrize(("i_pause", "o_pause"), [(STALLS[0], STALLS[1]), (STALLS[1], STALLS[0]), (STALLS[2], STALLS[1])])
 def test_hardware_is_reference(params, i_pause, o_pause):
     words = frames(params, 2)
     expected = params.compute(words)
@@ -76,16 +80,51 @@ def test_hardware_is_reference(params, i_pause, o_pause):
     assert (run.outputs[0] == expected).all()
 
 
-def test_cycles_and_departures_are_the_model(params):
-    words = frames(params, 4)
-    n = params.outputs[0].words
-    run = run_streams(params, [words], [4 * n])
-    assert np.diff(run.departures[0][n - 1 :: n]).tolist() == [params.cost().cycles] * 3
-    assert (run.departures[0] == params.departures(run.arrivals[0])).all()
+@pytest.mark.parametrize(("i_pause", "o_pause"), [(i, o) for i in STALLS for o in STALLS])
+def test_stalls(i_pause, o_pause):
+    params = dataclasses.replace(CASES["3x3 same rows"], element=UINT8, pad_value=200)
+    words = frames(params, 2) + 128
+    expected = params.compute(words)
+    run = run_streams(params, [words], [len(expected)], i_pause=i_pause, o_pause=o_pause)
+    assert (run.outputs[0] == expected).all()
 
 
-@pytest.mark.parametrize("i_pause", [*STALLS[1:], (0,) * 9 + (1,) * 30])
-def test_departures_with_sparse_arrivals(params, i_pause):
-    words = frames(params, 3)
-    run = run_streams(params, [words], [3 * params.outputs[0].words], i_pause=i_pause)
-    assert (run.departures[0] == params.departures(run.arrivals[0])).all()
+def test_timing(params):
+    check_timing(params)
+
+
+@pytest.mark.parametrize("name", ["3x3 same rows", "1x1 stride 2", "stride beyond kernel", "pads beyond kernel"])
+def test_arrivals(name):
+    check_arrivals(CASES[name])
+
+
+@pytest.mark.parametrize("name", ["equal rate, rows", "3x3 same rows", "stride beyond kernel", "pads beyond kernel"])
+def test_limits(name):
+    check_limits(CASES[name])
+
+
+def test_capacity():
+    """Four rows of a 3×3 window, and what a frame's end takes; addresses that wrap by themselves where they cost nothing."""
+    layer = window(32, 32, 16, 16, (3, 3), rows=3, pads=(1, 1, 1, 1))
+    assert (layer.capacity, layer.cost().cycles) == (256, 32 * 32 * 3)
+    narrow = dataclasses.replace(layer, lanes=1, rows=1)
+    assert 4 * 34 * 16 <= narrow.capacity <= 5 * 34 * 16
+    assert narrow.cost().cycles == 32 * 32 * 9 * 16
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lanes": 0}, "lanes must be positive, not 0"),
+        ({"strides": (1, 0)}, "strides must be two positive numbers, not (1, 0)"),
+        ({"pads": (1, 1, 1)}, "pads must be four numbers that are not negative, not (1, 1, 1)"),
+        ({"groups": 5}, "groups must divide the 8 channels, not 5"),
+        ({"lanes": 4, "groups": 4}, "lanes must divide the 2 channels of a group, not 4"),
+        ({"rows": 2}, "rows must divide the 3 kernel rows, not 2"),
+        ({"pad_value": 128}, "pad_value must be in -128..127, not 128"),
+        ({"dilations": (1, 4)}, "kernel must fit into the padded image of 6×8, not (3, 3) dilated by (1, 4)"),
+    ],
+)
+def test_errors(change, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        dataclasses.replace(window(4, 6, 8, 2, (3, 3), pads=(1, 1, 1, 1)), **change)
