@@ -46,7 +46,7 @@ def check_screen(result: CheckResult) -> RenderableType:
         count = sum(n.status == "unsupported" for n in result.nodes)
         verdict = _verdict(False, f"not supported: {count} of {len(result.nodes)} operators")
     elif not result.fits:
-        verdict = _verdict(False, f"does not fit {result.board}: {result.reason}")
+        verdict = _verdict(False, result.reason)
     else:
         fps = f"{result.predicted_fps:,.0f} frames/s at {result.clock_mhz:g} MHz" if result.predicted_fps else ""
         verdict = _verdict(True, f"fits {result.board}: {fps}")

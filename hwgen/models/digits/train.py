@@ -1,6 +1,6 @@
 """Train the demo's network, quantise it and write it beside this file: ``python -m hwgen.models.digits.train [FOLDER]``.
 
-Needs scikit-learn (``pip install 'hwgen[train]'``) for the data; the training is plain NumPy. Takes a few minutes.
+Needs scikit-learn (``pip install 'hwgen[train]'``) for the data; the training is plain NumPy. About ten seconds on one thread.
 Architecture: conv 8 → conv 16 → max pool → conv 16 → dense 10, kernels 3×3, Relu after each convolution.
 """
 
