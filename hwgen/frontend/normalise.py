@@ -117,9 +117,19 @@ def normalise(model: onnx.ModelProto) -> Normalised:
     _fold_weights(n)
     _global_average(n)
     _quantise_biases(n)
-    _keep_types(n)
     _quantise_before_monotone(n)
+    _keep_types(n)
+    _drop_unused(n)
     return n
+
+
+def _drop_unused(n: Normalised) -> None:
+    """Initializers that nothing reads any more."""
+    used = {i for node in n.nodes for i in node.input} | {o.name for o in n.model.graph.output}
+    kept = [t for t in n.model.graph.initializer if t.name in used]
+    del n.model.graph.initializer[:]
+    n.model.graph.initializer.extend(kept)
+    n.constants = {t.name: t for t in kept}
 
 
 def _fold_constants(n: Normalised) -> None:
@@ -156,7 +166,7 @@ def _evaluate(n: Normalised, node: onnx.NodeProto) -> np.ndarray | None:
         [helper.make_tensor_value_info(o, TensorProto.UNDEFINED, None) for o in node.output],
     )
     try:
-        model = helper.make_model(graph, opset_imports=n.model.opset_import)
+        model = helper.make_model(graph, opset_imports=list(n.model.opset_import))
         result = ReferenceEvaluator(model).run(None, inputs)
     except (ValueError, TypeError, IndexError, KeyError, RuntimeError, AttributeError, NotImplementedError, AssertionError):
         return None  # left in the graph, where the importer says what is wrong with it
@@ -308,6 +318,8 @@ def _quantise_before_monotone(n: Normalised) -> None:
     for name in [node.name for node in n.nodes if node.op_type in CORE]:
         consumers = n.consumers()
         core = next(k for k in n.nodes if k.name == name)
+        if core.op_type == "Add" and any(i in n.constants and np.prod(n.constants[i].dims) == 1 for i in core.input):
+            continue  # a function of one tensor
         chain: list[onnx.NodeProto] = []
         here = core.output[0]
         while len(consumers.get(here, [])) == 1 and here not in outputs:
@@ -327,5 +339,6 @@ def _quantise_before_monotone(n: Normalised) -> None:
             continue
         if [c.op_type for c in chain] == ["Relu"] and zero.ravel()[0] == np.iinfo(zero.dtype).min:
             continue
-        _insert(n, core, _pair(n, core.output[0], q), [chain[0].name])
+        for maker, reader in zip([core, *chain], chain, strict=False):
+            _insert(n, maker, _pair(n, maker.output[0], q), [reader.name])
         n.notes[name] = f"quantised before {', '.join(c.op_type for c in chain)}, so that it is computed in integers"

@@ -22,11 +22,6 @@ def to_qdq(n: "Normalised") -> None:
     for node in n.nodes:
         nodes += _split(n, node) if node.op_type in QOPERATORS else [node]
     n.replace(nodes)
-    used = {i for node in n.nodes for i in node.input}
-    del_names = {t.name for t in n.model.graph.initializer} - used
-    kept = [t for t in n.model.graph.initializer if t.name not in del_names]
-    del n.model.graph.initializer[:]
-    n.model.graph.initializer.extend(kept)
 
 
 def _split(n: "Normalised", node: onnx.NodeProto) -> list[onnx.NodeProto]:
