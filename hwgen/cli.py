@@ -5,7 +5,7 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,7 +20,7 @@ from .board import board_names, load_board
 from .errors import HwgenError
 from .screens import boards_screen, build_screen, check_screen, simulate_screen, wide
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "messages"]
 
 app = typer.Typer(
     name="hwgen",
@@ -164,10 +164,17 @@ def _progress() -> Iterator[Callable[[str, float], None] | None]:
         yield lambda what, part: bar.update(task, description=escape(what), completed=part)
 
 
-def main() -> None:
-    """Entry point of the ``hwgen`` command: exceptions become messages and exit codes."""
+def main(args: Sequence[str] | None = None) -> None:
+    """The ``hwgen`` command with ``args`` (the process's own unless given). Always raises ``SystemExit``."""
+    with messages():
+        app(args)
+
+
+@contextmanager
+def messages() -> Iterator[None]:
+    """Exceptions become a message on standard error and an exit code."""
     try:
-        app()
+        yield
     except HwgenError as e:
         _fail(2, str(e))
     except BrokenPipeError:  # the reader of a pipe has seen enough
