@@ -1,0 +1,126 @@
+"""Width converter: wider or narrower words, the same elements in the same order."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from amaranth import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..cost import Cost, Resources
+from ..streams import Stream, Words, serve
+
+__all__ = ["Width", "WidthParams"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WidthParams:
+    """From words of ``stream.lanes`` elements to words of ``lanes`` elements, first element first.
+
+    Parameters
+    ----------
+    stream
+        What comes in.
+    lanes
+        Elements of an output word; a divisor or a multiple of ``stream.lanes`` that divides a frame's elements.
+    """
+
+    stream: Stream
+    lanes: int
+
+    def __post_init__(self) -> None:
+        if self.lanes < 1 or (self.lanes % self.stream.lanes and self.stream.lanes % self.lanes):
+            raise ValueError(f"lanes must be a divisor or a multiple of {self.stream.lanes}, not {self.lanes!r}")
+        if self.stream.elements % self.lanes:
+            raise ValueError(f"lanes must divide the {self.stream.elements} elements of a frame, not {self.lanes!r}")
+
+    @property
+    def inputs(self) -> tuple[Stream, ...]:
+        return (self.stream,)
+
+    @property
+    def outputs(self) -> tuple[Stream, ...]:
+        return (Stream(element=self.stream.element, lanes=self.lanes, words=self.stream.elements // self.lanes),)
+
+    @property
+    def joined(self) -> int:
+        """Input words that make one output word; 1 where words are split."""
+        return max(1, self.lanes // self.stream.lanes)
+
+    @property
+    def parts(self) -> int:
+        """Output words that one input word makes; 1 where words are joined."""
+        return max(1, self.stream.lanes // self.lanes)
+
+    def compute(self, words: Words) -> Words:
+        return words.reshape(-1, self.lanes)
+
+    def departures(self, arrivals: np.ndarray) -> np.ndarray:
+        """A word leaves one cycle after the last input word that it is made of; the parts of a word in consecutive cycles."""
+        last = serve(arrivals, self.parts)[self.joined - 1 :: self.joined]
+        return (last[:, None] + 1 + np.arange(self.parts)).ravel()
+
+    def needed(self, k: Any, port: int = 0) -> Any:
+        return (k // self.parts + 1) * self.joined
+
+    def accepted(self, k: Any, port: int = 0) -> Any:
+        return self.needed(k)
+
+    def cost(self) -> Cost:
+        """One wide shift register; splitting puts a multiplexer before each bit but those of the last part."""
+        bits = max(self.stream.bits, self.lanes * self.stream.element.bits)
+        counter = max(self.joined, self.parts).bit_length()
+        muxes = bits - bits // self.parts if self.parts > 1 else 0
+        cycles = self.stream.words * self.parts
+        return Cost(cycles=cycles, resources=Resources(lut=muxes + 2 * counter + 3, ff=bits + counter))
+
+    def create(self) -> "Width":
+        return Width(self)
+
+
+class Width(wiring.Component):
+    """Hardware for :class:`WidthParams`: a shift register that takes a word, or gives one, in every cycle.
+
+    Members
+    -------
+    i : stream of ``params.stream``
+    o : stream of ``params.outputs[0]``
+    """
+
+    def __init__(self, params: WidthParams):
+        self.params = params
+        super().__init__({"i": In(params.stream.signature), "o": Out(params.outputs[0].signature)})
+
+    def elaborate(self, platform: Any) -> Module:
+        return self._join() if self.params.joined > 1 else self._split()
+
+    def _join(self) -> Module:
+        m = Module()
+        word = self.o.payload.as_value()
+        missing = Signal(range(self.params.joined + 1), init=self.params.joined)  # input words until the output is complete
+        m.d.comb += [
+            self.o.valid.eq(missing == 0),
+            self.i.ready.eq(~self.o.valid | self.o.ready),
+        ]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += word.eq(Cat(word, self.i.payload)[self.params.stream.bits :])
+            m.d.sync += missing.eq(Mux(self.o.valid, self.params.joined, missing) - 1)
+        with m.Elif(self.o.valid & self.o.ready):
+            m.d.sync += missing.eq(self.params.joined)
+        return m
+
+    def _split(self) -> Module:
+        m = Module()
+        rest = Signal(self.params.stream.bits)
+        left = Signal(range(self.params.parts + 1))  # output words still in the register
+        m.d.comb += [
+            self.o.payload.eq(rest),
+            self.o.valid.eq(left != 0),
+            self.i.ready.eq((left == 0) | ((left == 1) & self.o.ready)),
+        ]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [rest.eq(self.i.payload), left.eq(self.params.parts)]
+        with m.Elif(self.o.valid & self.o.ready):
+            m.d.sync += [rest.eq(rest >> self.params.outputs[0].bits), left.eq(left - 1)]
+        return m
