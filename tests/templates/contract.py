@@ -62,7 +62,7 @@ def check_limits(params: Any, contents: Any = None) -> None:
 
 
 def _starved(params: Any, contents: Any, words: list[Words], k: int, limits: list[int]) -> tuple[bool, list[int]]:
-    """Offer ``limits`` words, take k output words of each output, none after; is word k offered, how many words were delivered?"""
+    """Offer ``limits`` words, take k output words of each output, none after: whether word k is offered; words delivered."""
     dut = params.create() if contents is None else params.create(contents)
     i_ports = [getattr(dut, n) for n in (["i"] if len(words) == 1 else [f"i{p}" for p in range(len(words))])]
     outputs = len(params.outputs)

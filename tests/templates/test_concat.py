@@ -9,7 +9,10 @@ from tests.templates.contract import check_arrivals, check_limits, check_timing,
 SHAPES = [((4, 2), 2, 6), ((3, 5, 1), 1, 4), ((4, 4, 4, 4), 4, 3), ((2, 8), 1, 1), ((1, 1), 1, 7)]  #: channels, lanes, pixels
 
 
-def params_of(channels, lanes, pixels, element=IntType(8)):
+INT8 = IntType(8)
+
+
+def params_of(channels, lanes, pixels, element=INT8):
     return ConcatParams(element=element, lanes=lanes, channels=channels, pixels=pixels)
 
 

@@ -10,7 +10,10 @@ from tests.templates.contract import check_arrivals, check_limits, check_timing
 SHAPES = [(1, 4, 24), (4, 1, 6), (2, 6, 9), (6, 2, 3), (3, 3, 5), (12, 3, 1), (1, 24, 24)]  #: lanes in, lanes out, words in
 
 
-def params_of(lanes, out, words, element=IntType(8)):
+INT8 = IntType(8)
+
+
+def params_of(lanes, out, words, element=INT8):
     return WidthParams(stream=Stream(element=element, lanes=lanes, words=words), lanes=out)
 
 
