@@ -5,5 +5,6 @@ from .importer import OperatorReport, explain, import_model, reference_model
 from .load import check_model, load_onnx
 
 __all__ = [
-    "OperatorReport", "check_model", "explain", "import_model", "load_onnx", "load_samples", "quantize_float", "reference_model",
+    "OperatorReport", "check_model", "explain", "import_model", "load_onnx", "load_samples", "quantize_float",
+    "reference_model",
 ]  # fmt: skip

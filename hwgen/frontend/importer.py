@@ -38,7 +38,7 @@ def import_model(model: onnx.ModelProto | str | Path) -> Graph:
     _refuse_float(model)
     walk = Walk(normalise(model))
     if walk.failures:
-        lines = [f"{n.op_type} {n.name}: {e}" for n, e in walk.failures]
+        lines = list(dict.fromkeys(f"{n.op_type} {n.name}: {e}" for n, e in walk.failures))
         more = "" if len(lines) == 1 else f"\n(and {len(lines) - 1} more)\n" + "\n".join(lines[1:20])
         raise HwgenError(lines[0] + more)
     return walk.graph()
@@ -55,12 +55,13 @@ def explain(model: onnx.ModelProto) -> list[OperatorReport]:
     float_model = not _quantised(model)
     n = normalise(model)
     walk = Walk(n)
-    failures = {node.name: e for node, e in walk.failures}
-    owners = {name: node.name for node in walk.b.nodes for name in node.onnx_names}
+    failures = {node.name: e for node, e in reversed(walk.failures)}
+    nodes = walk.b.nodes if walk.failures else walk.graph().nodes
+    owners = {name: node.name for node in nodes for name in node.onnx_names}
     rows = []
     for name, node in zip(n.given_names, model.graph.node, strict=True):
         row = OperatorReport(name=name, op_type=node.op_type, status="supported", detail=owners.get(name, "no hardware"))
-        failure = failures.get(name)
+        failure = None if float_model else failures.get(name)
         if float_model:
             if node.op_type in (*SUPPORTED, "Constant", "Shape", "BatchNormalization", "ReduceMean"):
                 row = replace(row, detail="once quantised", advice="give --calibration")
@@ -75,7 +76,10 @@ def explain(model: onnx.ModelProto) -> list[OperatorReport]:
 
 
 def _quantised(model: onnx.ModelProto) -> bool:
-    return any(n.op_type.endswith("QuantizeLinear") or n.op_type.startswith(("QLinear", "QGemm")) for n in model.graph.node)
+    return any(
+        n.op_type.endswith(("QuantizeLinear", "DequantizeLinear")) or n.op_type.startswith(("QLinear", "QGemm"))
+        for n in model.graph.node
+    )
 
 
 def _refuse_float(model: onnx.ModelProto) -> None:

@@ -12,9 +12,9 @@ from ..errors import HwgenError
 
 __all__ = ["check_model", "load_onnx"]
 
+MICROSOFT = "com.microsoft"
 LIMIT = 1 << 24  #: no kernel, stride, pad, axis or dimension of a network for an FPGA is larger
 TYPES = {TensorProto.FLOAT, TensorProto.INT8, TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL}
-DOMAINS = ("", "ai.onnx", "com.microsoft")
 
 
 def load_onnx(path: str | Path) -> onnx.ModelProto:
@@ -79,7 +79,7 @@ def _load_external_data(model: onnx.ModelProto, path: Path) -> None:
 def check_model(model: onnx.ModelProto) -> onnx.ModelProto:
     """Raise :class:`HwgenError` unless ``model`` is valid ONNX of the kind hwgen reads; returns the model.
 
-    One input, one output, known domains, static shapes but for the batch, sane numbers, unique names, no cycle.
+    One input, one output, static shapes but for the batch, sane numbers, unique names, no cycle.
     """
     graph = model.graph
     if graph.sparse_initializer:
@@ -93,14 +93,16 @@ def check_model(model: onnx.ModelProto) -> onnx.ModelProto:
     for tensor in graph.initializer:
         _check_tensor(tensor)
     _check_order(graph)
-    microsoft = any(n.domain == "com.microsoft" for n in graph.node)
+    foreign = any(n.domain not in ("", "ai.onnx") for n in graph.node)
+    if any(not onnx.defs.has(n.op_type) if n.domain in ("", "ai.onnx") else n.domain != MICROSOFT for n in graph.node):
+        return model  # the importer names these operators
     try:
         checked = model
         if not model.graph.output[0].type.tensor_type.HasField("shape"):  # the checker insists on one; nobody else does
             checked = onnx.shape_inference.infer_shapes(model)
             checked.graph.output[0].type.tensor_type.shape.SetInParent()
-        onnx.checker.check_model(checked, full_check=not microsoft)
-        if microsoft:  # shape inference knows no schema of theirs: tolerate what it leaves open
+        onnx.checker.check_model(checked, full_check=not foreign)
+        if foreign:  # their schemas are unknown: tolerate what inference leaves open
             onnx.shape_inference.infer_shapes(model, check_type=False, strict_mode=False)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise HwgenError(f"not a valid ONNX model: {_first_line(error)}; export the model again") from None
@@ -134,22 +136,14 @@ def _check_interface(graph: onnx.GraphProto) -> None:
             if not 0 < dim.dim_value <= LIMIT:
                 raise HwgenError(f"{where}: dimension {axis} must be in 1..{LIMIT}, not {dim.dim_value}")
             if axis == 0 and dim.dim_value != 1:
-                raise HwgenError(
-                    f"{where}: the batch must be 1 or dynamic, not {dim.dim_value}; frames are streamed one by one"
-                )
+                raise HwgenError(f"{where}: the batch must be 1 or dynamic, not {dim.dim_value}; export it for one frame")
         elif axis:
             raise HwgenError(f"{where}: dimension {axis} ({dim.dim_param or '?'}) is dynamic; export with a fixed size")
 
 
 def _check_node(node: onnx.NodeProto) -> None:
     where = f"{node.op_type} {node.name or (node.output[0] if node.output else '')}"
-    if node.domain not in DOMAINS:
-        raise HwgenError(f"{where}: operators of the domain {node.domain!r} are unknown; export with standard ONNX operators")
     for a in node.attribute:
-        if a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
-            raise HwgenError(
-                f"{where}: operators with subgraphs (If, Loop, Scan) are not supported; export without control flow"
-            )
         for i in (*a.ints, a.i):
             if abs(i) > LIMIT and node.op_type not in ("Constant", "Cast", "Slice"):
                 raise HwgenError(f"{where}: attribute {a.name} must be in ±{LIMIT}, not {i}")

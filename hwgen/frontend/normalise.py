@@ -8,6 +8,7 @@ do not.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -114,6 +115,7 @@ def normalise(model: onnx.ModelProto) -> Normalised:
     n.given_names = tuple(node.name for node in copy.graph.node)
     _fold_constants(n)
     to_qdq(n)
+    _merge_quantisers(n)
     _fold_weights(n)
     _global_average(n)
     _quantise_biases(n)
@@ -121,6 +123,27 @@ def normalise(model: onnx.ModelProto) -> Normalised:
     _keep_types(n)
     _drop_unused(n)
     return n
+
+
+def _merge_quantisers(n: Normalised) -> None:
+    """A float tensor quantised several times in the same way is quantised once: ONNX Runtime fuses only then."""
+    outputs = {o.name for o in n.model.graph.output}
+    first: dict[tuple[str, bytes, bytes], str] = {}
+    renamed: dict[str, str] = {}
+    kept = []
+    for node in n.nodes:
+        for k, i in enumerate(node.input):
+            node.input[k] = renamed.get(i, i)
+        arrays = [n.array(i) for i in node.input[1:]] if node.op_type == "QuantizeLinear" else []
+        if len(arrays) == 2 and arrays[0] is not None and arrays[1] is not None and node.output[0] not in outputs:
+            key = (node.input[0], arrays[0].tobytes(), f"{arrays[1].dtype}{arrays[1]}".encode())
+            if key in first:
+                renamed[node.output[0]] = first[key]
+                n.notes[node.name] = f"the same as {first[key]}"
+                continue
+            first[key] = node.output[0]
+        kept.append(node)
+    n.replace(kept)
 
 
 def _drop_unused(n: Normalised) -> None:
@@ -134,8 +157,12 @@ def _drop_unused(n: Normalised) -> None:
 
 def _fold_constants(n: Normalised) -> None:
     """Evaluate what depends on initializers only (shape arithmetic, Constant nodes)."""
-    shapes: dict[str, onnx.ValueInfoProto] = {v.name: v for v in onnx.shape_inference.infer_shapes(n.model).graph.value_info}
-    shapes |= {i.name: i for i in n.model.graph.input}
+    shapes = {i.name: i for i in n.model.graph.input}
+    if any(node.op_type == "Shape" for node in n.nodes):
+        try:
+            shapes |= {v.name: v for v in onnx.shape_inference.infer_shapes(n.model).graph.value_info}
+        except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
+            pass  # the importer says which operator is at fault
     kept = []
     for node in n.nodes:
         array = None
@@ -167,7 +194,7 @@ def _evaluate(n: Normalised, node: onnx.NodeProto) -> np.ndarray | None:
     )
     try:
         model = helper.make_model(graph, opset_imports=list(n.model.opset_import))
-        result = ReferenceEvaluator(model).run(None, inputs)
+        result: Any = ReferenceEvaluator(model).run(None, inputs)
     except (ValueError, TypeError, IndexError, KeyError, RuntimeError, AttributeError, NotImplementedError, AssertionError):
         return None  # left in the graph, where the importer says what is wrong with it
     return np.asarray(result[0]) if len(result) == 1 else None

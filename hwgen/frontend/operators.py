@@ -26,7 +26,7 @@ from ..graph import (
     Tensor,
     output_shape,
 )
-from ..oracle import run_unary
+from ..oracle import Oracle, run_unary
 from .values import Activation, Constant, Pending, UnsupportedError, Weights, image_order, real_to_integer
 
 __all__ = ["Builder", "argmax", "attributes", "finish", "maxpool", "pad", "reinterpret", "requantise"]
@@ -420,9 +420,27 @@ def _function(b: Builder, p: Pending, out: QuantType) -> Activation:
     initializers = [t for name, t in b.constants.items() if name in used]
     table = run_unary(chain, b.type(x), out, initializers=initializers, opsets=b.opsets)
     compute = [n for n in p.nodes if n.op_type != "DequantizeLinear"]
+    if any(n.op_type in ("Div", "Log", "Pow", "Reciprocal", "Sqrt") for n in compute):
+        _check_finite(b, chain, initializers, b.type(x))
     function = " ".join(n.op_type for n in compute)
     name = b.add(Table, "table", (x.tensor,), out, [n.name for n in compute], table=table, function=function)
     return Activation(tensor=name, order=x.order, real=False)
+
+
+def _check_finite(b: Builder, chain: Any, initializers: Any, x: QuantType) -> None:
+    """The chain's float results must be numbers: what QuantizeLinear makes of NaN is undefined."""
+    values = np.arange(x.integer.min, x.integer.max + 1) - x.zero_point
+    graph = helper.make_graph(
+        chain,
+        "function",
+        [helper.make_tensor_value_info(chain[0].input[0], TensorProto.FLOAT, [1, 256])],
+        [onnx.ValueInfoProto(name=chain[-1].output[0])],
+        initializers,
+    )
+    real = (values.astype(np.float32) * np.float32(x.scale))[None]
+    (result,) = Oracle(helper.make_model(graph, opset_imports=b.opsets)).run(real).values()
+    if np.isnan(result).any():
+        raise UnsupportedError("it is undefined for some of its inputs", "clip its input to where it is defined")
 
 
 def _vector(b: Builder, x: Activation, axis: int, what: str) -> int:

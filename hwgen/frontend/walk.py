@@ -29,9 +29,6 @@ ADVICE = {
     "ConvTranspose": "replace it by a resize before the accelerator and a convolution",
     "LSTM": "replace recurrence by convolutions over time",
     "GRU": "replace recurrence by convolutions over time",
-    "If": "export without control flow",
-    "Loop": "export without control flow",
-    "Scan": "export without control flow",
     "LayerNormalization": "use batch normalisation, folded into convolutions",
     "Mul": "only functions of one tensor and products with one number are supported",
     "ReduceMean": "average over the axes 2 and 3 of an image only, between DequantizeLinear and QuantizeLinear",
@@ -134,18 +131,14 @@ class Walk:
                 raise HwgenError(f"output {name}: is made by no operator")
             return
         if not isinstance(value, Activation) or not self.b.nodes:
-            raise HwgenError(
-                f"output {name}: must come from QuantizeLinear, DequantizeLinear or ArgMax; quantise the last layer, too"
-            )
+            raise HwgenError(f"output {name}: must be quantised; put QuantizeLinear behind the last layer")
         self.output = value
 
     def graph(self) -> Graph:
         hwc = self.b.shape(self.output)
         out_layout = layout(self.output.order, hwc)
         if out_layout is None:
-            raise HwgenError(
-                "the output's elements are in an order that no layout describes; remove the last Reshape or Transpose"
-            )
+            raise HwgenError("the output's elements are in an order that no layout describes; remove the last Transpose")
         inside = layout(self.order, self.hwc)
         if inside is None:
             raise HwgenError(f"input {self.host.name}: its elements are in an order that no layout describes")
@@ -171,16 +164,20 @@ class Walk:
         inputs = [self.values.get(i) if i else None for i in node.input]
         result: Value = Unknown()
         try:
-            if node.op_type not in SUPPORTED or any(a.type in (5, 10) for a in node.attribute):
-                raise UnsupportedError(f"{node.op_type} is not supported", ADVICE.get(node.op_type, NO_ADVICE))
             if node.domain not in ("", "ai.onnx", "com.microsoft"):
                 raise UnsupportedError(
                     f"operators of the domain {node.domain} are unknown", "export with standard ONNX operators"
                 )
+            if any(a.HasField("g") or a.graphs for a in node.attribute):
+                raise UnsupportedError("subgraphs (If, Loop, Scan) are not supported", "export without control flow")
+            if node.op_type not in SUPPORTED:
+                raise UnsupportedError(f"{node.op_type} is not supported", ADVICE.get(node.op_type, NO_ADVICE))
             if not any(isinstance(i, Unknown) for i in inputs):
                 result = self._value(node, inputs)
         except UnsupportedError as error:
             self.failures.append((node, error))
+        except HwgenError as error:  # ONNX Runtime cannot run it
+            self.failures.append((node, UnsupportedError(str(error), NO_ADVICE)))
         for output in node.output:
             self.values[output] = result
 
@@ -305,31 +302,43 @@ class Walk:
                 self._input(type)
             if self.b.tensors["input"].type != type or not (x.order.size == self.elements):
                 raise UnsupportedError("the input is quantised in two ways", "quantise it once")
-            result = Activation(tensor="input", order=x.order, real=False)
+            result: Value = Activation(tensor="input", order=x.order, real=False)
         elif isinstance(x, Activation) and x.real:
             result = requantise(self.b, x, type, [node.name])
         elif isinstance(x, Pending):
             result = self._finish(x, type)
         else:
             raise UnsupportedError("its input must be float", "export the model again")
-        if node.output[0] in self.n.original:
+        if node.output[0] in self.n.original and isinstance(result, Activation):
             self._alias(node.output[0], result)
         return result
 
-    def _finish(self, p: Pending, type: QuantType) -> Activation:
+    def _finish(self, p: Pending, type: QuantType) -> Activation | Unknown:
         """Each result becomes one tensor, however often it is quantised in the same way."""
         last = p.nodes[-1].output[0]
         key = (last, type)
         if key not in self._finished:
             if any(name == last for name, _ in self._finished):
                 raise UnsupportedError(f"{last} is quantised in two ways", "quantise it once")
+            for node in p.nodes if p.kind == "operator" else ():
+                readers = [n.name for n in self.nodes if node.output[0] in n.input]
+                if len(readers) > 1 or node.output[0] in self.outputs:
+                    self.failures.append(
+                        (
+                            node,
+                            UnsupportedError(
+                                f"its float result is read by {', '.join(readers)}",
+                                "quantise it once, and dequantise for each reader",
+                            ),
+                        )
+                    )
+                    return Unknown()
             try:
                 self._finished[key] = finish(self.b, p, type)
-            except UnsupportedError as error:
-                self.failures.append((p.nodes[0], error))
-                raise UnsupportedError(
-                    f"{p.nodes[0].op_type} {p.nodes[0].name} before it is not supported", "see there"
-                ) from None
+            except HwgenError as error:
+                known = error if isinstance(error, UnsupportedError) else UnsupportedError(str(error), NO_ADVICE)
+                self.failures.append((p.nodes[0], known))
+                return Unknown()
         return self._finished[key]
 
     def _alias(self, name: str, a: Activation) -> None:
@@ -407,9 +416,7 @@ class Walk:
     def _sum(self, node: onnx.NodeProto, inputs: list[Any]) -> Pending:
         x, y = inputs
         if x.order.shape != y.order.shape or self.b.shape(x) != self.b.shape(y) or (x.order != y.order).any():
-            raise UnsupportedError(
-                f"its inputs {x.order.shape} and {y.order.shape} must have equal shapes and layouts", "do not broadcast"
-            )
+            raise UnsupportedError(f"its inputs {x.order.shape} and {y.order.shape} must be laid out alike", "do not broadcast")
         return Pending(kind="operator", nodes=(node,), inputs=(x, y), shape=x.order.shape)
 
     def _elementwise(self, node: onnx.NodeProto, inputs: list[Any]) -> Pending:
