@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from amaranth import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -12,9 +12,9 @@ from amaranth.lib.wiring import In, Out
 from ..arith import IntType
 from ..cost import Resources, bram_blocks
 
-__all__ = ["Mac", "MacParams", "Weights", "check_counts", "check_sums", "pack", "pass_through"]
+__all__ = ["LOGIC_DEPTH", "Mac", "MacParams", "Weights", "check_counts", "check_sums", "pack", "pass_through"]
 
-RADIX = 4  #: values that one stage of the adder tree adds: two levels of adders
+LOGIC_DEPTH = 32  #: memories of more words are block RAM
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -103,15 +103,15 @@ class MacParams:
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """Values left for each output after each stage of the adder tree, the products included: 9, 3, 1."""
+        """Values left for each output after each stage of the adder tree, the products included: 9, 5, 3, 2, 1."""
         counts = [self.terms]
         while counts[-1] > 1:
-            counts.append(-(-counts[-1] // RADIX))
+            counts.append(-(-counts[-1] // 2))
         return tuple(counts)
 
     def level_bits(self, level: int) -> int:
-        """Bits of a value of that level: what the sum of that many products needs, at most the accumulator's."""
-        return min(self.accumulator.bits, self.operand.bits + self.weight.bits + (RADIX**level - 1).bit_length())
+        """Bits of a value of that level: what a sum of 2**level products needs, at most the accumulator's."""
+        return min(self.accumulator.bits, self.operand.bits + self.weight.bits + level)
 
     @property
     def latency(self) -> int:
@@ -121,7 +121,7 @@ class MacParams:
     def resources(self) -> Resources:
         """Modelled: a LUT for each bit of an adder, two for an accumulator's (it starts anew), registers as written.
 
-        Weights of up to 32 words are logic (a LUT4 holds 16 × 1 bit) with a register behind, more are block RAM.
+        Weights of up to ``LOGIC_DEPTH`` words are logic (a LUT4 holds 16 × 1 bit) with a register behind, more are block RAM.
         """
         product = self.level_bits(0)
         lut = ff = 0
@@ -134,7 +134,7 @@ class MacParams:
         ff += self.lanes * self.operand.bits + self.weight_bits
         control = 2 * (self.depth.bit_length() + self.steps.bit_length())
         lut, ff = lut + control, ff + control // 2 + 2 * (self.latency - 1)
-        if self.depth > 32:
+        if self.depth > LOGIC_DEPTH:
             return Resources(lut=lut, ff=ff, dsp=self.multipliers, bram=bram_blocks(self.depth, self.weight_bits))
         logic = self.weight_bits * -(-self.depth // 16) if self.depth > 1 else 0
         return Resources(lut=lut + logic, ff=ff + self.weight_bits, dsp=self.multipliers)
@@ -143,7 +143,7 @@ class MacParams:
 class Mac(wiring.Component):
     """Hardware for :class:`MacParams`.
 
-    Multiplies have a register before and one behind; the tree has one every two levels. All of it stands still while an
+    Every multiply has a register before and one behind, every adder of the tree one behind. All of it stands still while an
     output is offered and not taken.
 
     Parameters
@@ -179,7 +179,9 @@ class Mac(wiring.Component):
         m.d.comb += self.enable.eq(~self.o.valid | self.o.ready)
 
         rows = np.resize(self.weights.reshape(p.depth, -1), (max(2, p.depth), p.multipliers))  # memories have an address
-        m.submodules.rom = rom = Memory(shape=unsigned(p.weight_bits), depth=len(rows), init=pack(rows, p.weight.bits))
+        style = {"rom_style": "block" if p.depth > LOGIC_DEPTH else "logic"}
+        words = pack(rows, p.weight.bits)
+        m.submodules.rom = rom = Memory(shape=unsigned(p.weight_bits), depth=len(rows), init=words, attrs=style)
         weights = rom.read_port()
         count = Signal(range(p.steps))
         m.d.comb += [weights.en.eq(self.enable), self.last.eq(count == p.steps - 1)]
@@ -222,25 +224,16 @@ class Mac(wiring.Component):
         return product
 
     def _sum(self, m: Module, values: list[Signal]) -> Signal:
-        """The registered adder tree of one output."""
-        level = 0
-        while len(values) > 1:
-            level += 1
+        """The adder tree of one output."""
+        for level in range(1, len(self.params.levels)):
             nodes = []
-            for i in range(0, len(values), RADIX):
+            for i in range(0, len(values), 2):
                 node = Signal(signed(self.params.level_bits(level)), reset_less=True)
                 with m.If(self.enable):
-                    m.d.sync += node.eq(_balanced(values[i : i + RADIX]))
+                    m.d.sync += node.eq(sum(values[i + 1 : i + 2], values[i]))
                 nodes.append(node)
             values = nodes
         return values[0]
-
-
-def _balanced(values: list[Signal]) -> Value:
-    """The sum, as a tree of two-input adders."""
-    if len(values) == 1:
-        return values[0]
-    return _balanced(values[: len(values) // 2]) + _balanced(values[len(values) // 2 :])
 
 
 def pass_through(m: Module, i: Any, mac: Mac) -> None:

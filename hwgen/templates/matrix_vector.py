@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 from ..arith import IntType
 from ..cost import Cost, Resources, bram_blocks, lut_memory
 from ..streams import Stream, Words, serve
-from .mac import Mac, MacParams, Weights, check_counts, check_sums, pass_through
+from .mac import LOGIC_DEPTH, Mac, MacParams, Weights, check_counts, check_sums, pass_through
 
 __all__ = ["MatrixVector", "MatrixVectorParams", "Weights"]
 
@@ -135,13 +135,13 @@ class MatrixVectorParams:
         return split.transpose(0, 1, 3, 2, 4).reshape(-1, self.pe, self.packing * self.sources)
 
     def cost(self) -> Cost:
-        """Modelled beyond the arithmetic: operand memory (block RAM above 32 words), shift register, counters."""
+        """Modelled beyond the arithmetic: operand memory (block RAM above ``LOGIC_DEPTH`` words), shift register, counters."""
         resources = self.mac.resources()
         if self.buffered:
             bits, words = self.sources * self.packing * self.operand.bits, 2 * self.depth
             counters = 4 * words.bit_length() + self.words.bit_length() + self.packing.bit_length() + self.folds.bit_length()
             ff = (self.packing - 1) * self.sources * self.operand.bits + counters
-            if words > 32:
+            if words > LOGIC_DEPTH:
                 resources += Resources(lut=2 * counters, ff=ff, bram=bram_blocks(words, bits))
             else:
                 resources += Resources(lut=2 * counters + lut_memory(words, bits), ff=ff + bits)
@@ -213,7 +213,10 @@ class MatrixVector(wiring.Component):
         """The operand memory, a ring: ``waiting`` of its words have not been read yet, ``used`` not for the last time."""
         p = self.params
         size = 2 * p.depth
-        m.submodules.operands = operands = Memory(shape=unsigned(len(Value.cast(mac.x))), depth=size, init=[])
+        bits = len(Value.cast(mac.x))
+        # No word is read while it is written, except in cycles without a step, whose operands do not matter.
+        style = {"ram_style": "block" if size > LOGIC_DEPTH else "distributed", "no_rw_check": 1}
+        m.submodules.operands = operands = Memory(shape=unsigned(bits), depth=size, init=[], attrs=style)
         put, get = operands.write_port(), operands.read_port()
         write, first_read, last_read = Signal(), Signal(), Signal()
 

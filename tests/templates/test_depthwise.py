@@ -8,9 +8,9 @@ from hwgen.testing import STALLS, run_streams
 INT8, INT24 = IntType(8), IntType(24)
 
 SHAPES = [  # vectors, channels, lanes, rows, words
-    (10, 6, 2, 3, 3),
-    (20, 1, 1, 1, 1),  # one weight word, a result every cycle
-    (12, 4, 4, 5, 1),  # one step, two levels of adders
+    (6, 6, 2, 3, 3),
+    (15, 1, 1, 1, 1),  # one weight word, a result every cycle
+    (12, 4, 4, 5, 1),  # one step, three levels of adders
     (6, 3, 1, 1, 9),  # no adder tree
     (7, 4, 2, 2, 5),
 ]
@@ -53,7 +53,7 @@ def test_hardware_is_reference(shape, i_pause, o_pause):
 @pytest.mark.parametrize("weight", [IntType(8), IntType(9), IntType(2)])
 def test_extremes(operand, weight):
     widest = 9 * max(abs(operand.min), operand.max) * -weight.min
-    params = params_of((10, 6, 2, 3, 3), operand, weight, IntType.holding(-widest, widest))
+    params = params_of((6, 6, 2, 3, 3), operand, weight, IntType.holding(-widest, widest))
     run, expected = simulate(params, 2, extreme=True)
     assert (run.outputs[0] == expected).all()
 

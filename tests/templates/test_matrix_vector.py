@@ -9,15 +9,15 @@ INT8, INT24 = IntType(8), IntType(24)
 
 SHAPES = [  # vectors, groups, words, sources, packing, channels, pe
     (4, 1, 5, 2, 1, 3, 3),  # no operand memory
-    (9, 1, 1, 3, 1, 1, 1),  # one step, one weight word
+    (6, 1, 1, 3, 1, 1, 1),  # one step, one weight word
     (5, 2, 1, 1, 1, 3, 2),  # one step, surplus PE
     (4, 1, 4, 1, 1, 4, 2),  # folds take longer than input
     (3, 2, 6, 2, 3, 3, 1),  # words = depth · folds
     (6, 1, 2, 1, 2, 2, 1),  # the same, depth 1
     (3, 1, 7, 3, 3, 5, 2),  # a last partial operand word
-    (3, 3, 9, 1, 4, 2, 2),  # input takes longer
+    (2, 2, 9, 1, 4, 2, 2),  # input takes longer
     (3, 1, 5, 1, 4, 3, 1),  # six cycles of folds, five of input
-    (2, 1, 18, 9, 2, 2, 2),  # three levels of adders
+    (2, 1, 8, 5, 2, 2, 2),  # four levels of adders
 ]
 
 
