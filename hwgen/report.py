@@ -7,12 +7,11 @@ from .mapping.design import Design
 from .results import BuildResult
 from .templates.fifo import FifoParams
 
-
 __all__ = ["report"]
 
 
 def report(result: BuildResult, design: Design, bottleneck: str) -> str:
-    """Per layer: templates, unrolling, MACs, cycles, multipliers, how busy, memory; totals beside the limit; FIFOs; the solver's word."""
+    """Per layer: templates, unrolling, MACs, cycles, multipliers, how busy, memory; totals beside the limit; FIFOs."""
     limit = ceil(result.macs / result.multipliers) if result.multipliers else 0
     busy = result.macs / (result.multipliers * result.interval_cycles) if result.multipliers else 0.0
     lines = [
@@ -58,8 +57,8 @@ def report(result: BuildResult, design: Design, bottleneck: str) -> str:
         lines.append(f"| {stage.name} | {what} | {stream.words:,} | {stream.bits} |")
     lines += [
         "" if between else "Nothing: every layer takes its words as the one before gives them.",
-        "FIFOs stand on the branches of forks. Each holds all that the other branches can have taken before the word it holds back is",
-        "needed, so no branch ever waits for a word that the fork withholds: deadlock is impossible.",
+        "FIFOs stand on the branches of forks. Each holds all that the other branches can have taken before the word it",
+        "holds back is needed, so no branch ever waits for a word that the fork withholds: deadlock is impossible.",
         "",
     ]
     return "\n".join(lines)

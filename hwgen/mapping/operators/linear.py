@@ -24,18 +24,18 @@ def requant_block(
     *,
     vectors: int,
     groups: int,
-    outputs: int,
+    channels: int,
     u: Unrolling,
     lo: int,
     hi: int,
 ) -> Block:
-    """The requantiser of a chain; ``outputs`` channels for each group."""
+    """The requantiser of a chain; ``channels`` for each group."""
     params = RequantParams(
         accumulator=accumulator,
         output=output,
         vectors=vectors,
         groups=groups,
-        outputs=outputs,
+        channels=channels,
         pe=u.pe,
         lanes=u.out_lanes,
         steps=u.steps,
@@ -78,9 +78,10 @@ class LinearOperator:
         bias = node.bias - source.type.zero_point * flat.sum(1)
         self.exact = requantise(node.scale, result.type.zero_point, node.lo, node.hi, bias, acc_lo, acc_hi)
         live = self.exact.mult != 0
+        self.weights = node.weights * live.reshape(-1, *(1,) * (node.weights.ndim - 1))  # a constant output needs none
         span = (int(acc_lo[live].min(initial=-1)), int(acc_hi[live].max(initial=0)))
         self.accumulator = IntType.holding(min(-1, span[0]), max(0, span[1]))
-        self.weight = IntType.holding(min(-2, int(flat.min())), max(1, int(flat.max())))
+        self.weight = IntType.holding(min(-2, int(self.weights.min())), max(1, int(self.weights.max())))
         if isinstance(node, Conv):
             out_h, out_w, _ = output_shape(node, [source])
             unit = node.kernel == (1, 1) and node.strides == (1, 1) and not any(node.pads)
@@ -234,7 +235,7 @@ class LinearOperator:
                 words=words,
                 sources=u.rows * u.lanes,
                 packing=u.packing,
-                outputs=self.outputs,
+                channels=self.outputs,
                 pe=u.pe,
             )
         chain.append(Block(suffix="mac", params=mac, contents=lambda: Weights(values=self.arranged(u))))
@@ -245,7 +246,7 @@ class LinearOperator:
             self.output,
             vectors=g.vectors,
             groups=groups,
-            outputs=outputs,
+            channels=outputs,
             u=u,
             lo=self.node.lo,
             hi=self.node.hi,
@@ -256,8 +257,8 @@ class LinearOperator:
         """The weights in the order of the window's words: (groups, outputs, words, sources)."""
         kh, kw = self.geometry.kernel
         if self.depthwise:
-            split = self.node.weights.reshape(-1, u.lanes, kh // u.rows, u.rows, kw)
+            split = self.weights.reshape(-1, u.lanes, kh // u.rows, u.rows, kw)
             return split.transpose(0, 2, 4, 3, 1).reshape(len(split), 1, -1, u.rows * u.lanes)
-        split = self.node.weights.reshape(self.geometry.groups, self.outputs, -1, u.lanes, kh // u.rows, u.rows, kw)
+        split = self.weights.reshape(self.geometry.groups, self.outputs, -1, u.lanes, kh // u.rows, u.rows, kw)
         ordered = split.transpose(0, 1, 4, 6, 2, 5, 3)
         return ordered.reshape(self.geometry.groups, self.outputs, -1, u.rows * u.lanes)

@@ -112,7 +112,7 @@ class GlobalAverageOperator:
             self.output,
             vectors=1,
             groups=1,
-            outputs=self.channels,
+            channels=self.channels,
             u=u,
             lo=self.output.min,
             hi=self.output.max,

@@ -1,0 +1,314 @@
+"""The pipeline, written out: check, build, simulate."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from . import simulation
+from .board import Board, load_board
+from .cost import Resources
+from .errors import HwgenError
+from .frontend import explain, import_model, load_onnx, reference_model
+from .frontend.calibration import load_samples, quantize_float
+from .graph import Graph
+from .hardware.emit import emit
+from .ilp.unroll import InfeasibleError, Objective, Problem, Solution, solve
+from .ilp.unroll import check as check_solution
+from .inputs import Frames, dequantise, load_frames, random_frames
+from .mapping.candidates import Candidate, candidates, edges, operators
+from .mapping.design import Design
+from .mapping.operators import Operator
+from .mapping.plan import plan
+from .oracle import Oracle
+from .output import OutputFolder, read_manifest
+from .report import report
+from .results import BuildResult, CheckResult, LayerRow, OperatorRow, SimulateResult
+from .timing import Timing, predict
+
+__all__ = ["Choice", "build", "check", "choose", "simulate"]
+
+Progress = Callable[[str, float], None]  #: told the name of a step and the share of it that is done
+MODEL = "model.onnx"  #: the quantised network, kept in the output folder
+VECTOR_FRAMES = 3  #: random frames stored with a build
+ROUNDS = 4  #: times the budget is lowered for what FIFOs and converters take
+
+
+def silent(step: str, share: float) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Choice:
+    """A design and how it was chosen.
+
+    Parameters
+    ----------
+    resources
+        Of all stages, in LUT4 and block RAMs of 18 kbit.
+    """
+
+    design: Design
+    operators: tuple[Operator, ...]
+    candidates: tuple[Candidate, ...]
+    solution: Solution
+    timing: Timing
+    resources: Resources
+
+
+def read(model: Path, calibration: Path | None) -> onnx.ModelProto:
+    """The model of a file, quantised with the samples in ``calibration`` if given."""
+    loaded = load_onnx(model)
+    return loaded if calibration is None else quantize_float(loaded, load_samples(calibration))
+
+
+def read_graph(model: onnx.ModelProto, path: Path) -> Graph:
+    """The graph of ``model``, named after its file."""
+    name = re.sub(r"\W+", "_", path.stem, flags=re.ASCII).strip("_")
+    return replace(import_model(model), name=name if name and not name[0].isdigit() else f"net_{name}".rstrip("_"))
+
+
+def choose(graph: Graph, board: Board, objective: Objective, target_fps: float | None, progress: Progress = silent) -> Choice:
+    """The best design for ``graph`` on ``board``; ``HwgenError`` where none fits."""
+    ops = operators(graph, lambda share: progress("exact arithmetic", share))
+    options = candidates(ops, board.budget.dsp)
+    budget = mapped_budget(board)
+    if not all(options):
+        raise HwgenError(f"the network needs more multipliers than the {board.budget.dsp} of {board.name}")
+    problem = Problem(
+        options=tuple(tuple(c.option for c in row) for row in options),
+        edges=edges(graph, ops),
+        budget=budget,
+        objective="area" if target_fps is not None else objective,
+        interval=None if target_fps is None else int(board.clock_mhz * 1e6 / target_fps),
+    )
+    for _ in range(ROUNDS):
+        progress("choosing unrollings", 0.0)
+        try:
+            solution = solve(problem)
+        except InfeasibleError as error:
+            raise HwgenError(explain_infeasible(error, problem, board, target_fps)) from None
+        check_solution(problem, solution)
+        chosen = tuple(row[k] for row, k in zip(options, solution.choice, strict=True))
+        design = plan(graph, tuple(c.blocks for c in chosen))
+        resources = sum((s.params.cost().resources for s in design.stages), Resources())
+        over = _over(resources, budget)
+        if not any(over.values()):
+            return Choice(
+                design=design, operators=ops, candidates=chosen, solution=solution, timing=predict(design), resources=resources
+            )
+        lower = {name: getattr(problem.budget, name) - amount for name, amount in over.items()}
+        problem = replace(problem, budget=Resources(**lower))
+    raise HwgenError(f"the network does not fit {board.name}: {_shortage(over, budget)}; choose a larger board")
+
+
+def mapped_budget(board: Board) -> Resources:
+    """The board's budget in the units of the cost models: LUT4 (a LUT6 holds two of them or so: counted once) and 18 kbit."""
+    return replace(board.budget, bram=board.budget.bram * board.bram_kbit // 18)
+
+
+def _over(used: Resources, budget: Resources) -> dict[str, int]:
+    return {name: max(0, getattr(used, name) - getattr(budget, name)) for name in ("lut", "ff", "dsp", "bram")}
+
+
+def _shortage(over: dict[str, int], budget: Resources) -> str:
+    return ", ".join(
+        f"{n} needs {getattr(budget, n) + more}, available {getattr(budget, n)}" for n, more in over.items() if more
+    )
+
+
+def explain_infeasible(error: InfeasibleError, problem: Problem, board: Board, target_fps: float | None) -> str:
+    """Which resource, needed, available, what would help."""
+    if target_fps is not None and problem.interval is not None and error.fastest > problem.interval:
+        reachable = board.clock_mhz * 1e6 / error.fastest
+        return (
+            f"{target_fps:g} frames per second are out of reach on {board.name}: the slowest layer allows {reachable:.1f} "
+            f"({error.fastest} cycles at {board.clock_mhz:g} MHz); lower --target-fps or choose a board with more multipliers"
+        )
+    if not error.shortages:
+        return f"the network does not fit {board.name}: no combination of unrollings meets all budgets; choose a larger board"
+    needs = "; ".join(f"{s.resource}: at least {s.needed} needed, {s.available} available" for s in error.shortages)
+    helps = "choose a larger board, a smaller network" + (" or a lower --target-fps" if target_fps is not None else "")
+    return f"the network does not fit {board.name}: {needs}; {helps}"
+
+
+def check(
+    model: Path,
+    board: str,
+    *,
+    calibration: Path | None = None,
+    objective: Objective = "throughput",
+    target_fps: float | None = None,
+) -> CheckResult:
+    """What becomes of each operator, whether the network fits the board, and how fast it would be."""
+    target = load_board(board)
+    loaded = read(model, calibration)
+    rows = tuple(OperatorRow(**vars(r)) for r in explain(loaded))
+    supported = all(r.status != "unsupported" for r in rows)
+    answer = CheckResult(board=target.name, clock_mhz=target.clock_mhz, nodes=rows, supported=supported, fits=False)
+    if not supported:
+        return replace(answer, reason="some operators are not supported")
+    graph = read_graph(loaded, model)
+    try:
+        choice = choose(graph, target, objective, target_fps)
+    except HwgenError as error:
+        return replace(answer, reason=str(error))
+    return replace(answer, fits=True, predicted_fps=target.clock_mhz * 1e6 / choice.timing.interval)
+
+
+def build(
+    model: Path,
+    board: str,
+    folder: Path | None = None,
+    *,
+    style: str = "dataflow",
+    objective: Objective = "throughput",
+    target_fps: float | None = None,
+    calibration: Path | None = None,
+    progress: Progress | None = None,
+) -> BuildResult:
+    """Choose the hardware and write Verilog, vectors, manifest and report into ``folder`` (default ``rtl_out/NAME``)."""
+    if style == "overlay":
+        raise HwgenError("--style overlay is not there yet; use --style dataflow")
+    tell = progress or silent
+    target = load_board(board)
+    tell("reading the model", 0.0)
+    loaded = read(model, calibration)
+    graph = read_graph(loaded, model)
+    folder = folder or Path("rtl_out") / graph.name
+    with OutputFolder(folder) as fresh:
+        choice = choose(graph, target, objective, target_fps, tell)
+        result = _result(choice, target, folder)
+        tell("test vectors", 0.0)
+        frames = random_frames(graph, VECTOR_FRAMES)
+        expected, _ = _expected(graph, loaded, frames)
+        vectors = {"inputs": frames.hardware, **expected}
+        tell("writing Verilog", 0.0)
+        emit(
+            choice.design,
+            fresh,
+            board=target.name,
+            figures={"interval_cycles": choice.timing.interval, "latency_cycles": choice.timing.latency},
+            vectors={name: _narrow(array) for name, array in vectors.items()},
+        )
+        (fresh / "report.md").write_text(report(result, choice.design, choice.timing.bottleneck))
+        (fresh / MODEL).write_bytes(loaded.SerializeToString(deterministic=True))
+        tell("writing Verilog", 1.0)
+    return result
+
+
+def _narrow(array: np.ndarray) -> np.ndarray:
+    """The same integers in the smallest type that holds them."""
+    return array.astype(np.result_type(np.min_scalar_type(array.min()), np.min_scalar_type(array.max())))
+
+
+def _result(choice: Choice, board: Board, folder: Path) -> BuildResult:
+    layers = []
+    for op, candidate in zip(choice.operators, choice.candidates, strict=True):
+        u = candidate.unrolling
+        shown = {"rows": u.rows, "lanes": u.lanes, "packing": u.packing, "PEs": u.pe if op.macs else 1}
+        layers.append(
+            LayerRow(
+                name=op.node.name,
+                templates=" + ".join(type(b.params).__name__.removesuffix("Params") for b in candidate.blocks),
+                unrolling=", ".join(f"{n} {what}" for what, n in shown.items() if n > 1),
+                macs=op.macs,
+                cycles=candidate.option.cycles,
+                multipliers=op.multipliers(u),
+                resources=candidate.option.resources,
+            )
+        )
+    return BuildResult(
+        style="dataflow",
+        board=board.name,
+        clock_mhz=board.clock_mhz,
+        folder=str(folder),
+        macs=sum(row.macs for row in layers),
+        multipliers=sum(row.multipliers for row in layers),
+        interval_cycles=choice.timing.interval,
+        latency_cycles=choice.timing.latency,
+        resources=choice.resources,
+        limits=mapped_budget(board),
+        objective=choice.solution.value,
+        bound=choice.solution.bound,
+        proven=choice.solution.proven,
+        layers=tuple(layers),
+    )
+
+
+def simulate(
+    folder: Path,
+    inputs: Path | None = None,
+    *,
+    limit: int | None = None,
+    stalls: bool | int = False,
+    trace: Path | None = None,
+    progress: Progress | None = None,
+) -> SimulateResult:
+    """Simulate the Verilog in ``folder`` and compare every QuantizeLinear output with ONNX Runtime's.
+
+    Parameters
+    ----------
+    inputs
+        File with an array ``inputs``; None: the random frames stored with the build.
+    stalls
+        Random pauses at both ends; a number is their seed.
+    """
+    tell = progress or silent
+    figures = read_manifest(folder)["figures"]
+    loaded = load_onnx(folder / MODEL)
+    graph = import_model(loaded)
+    frames = (random_frames(graph, VECTOR_FRAMES) if inputs is None else load_frames(inputs, graph)).limited(limit)
+    expected, compared = _expected(graph, loaded, frames, lambda share: tell("ONNX Runtime", share))
+    tell("building the simulator", 0.0)
+    run = simulation.simulate(
+        folder,
+        frames.hardware,
+        expected,
+        stalls=None if stalls is False else int(stalls),
+        trace=trace,
+        progress=lambda done: tell("simulating", done / len(frames)),
+    )
+    result = graph.tensors[graph.output]
+    outputs = graph.host_output.layout.to_onnx(run.output)
+    return SimulateResult(
+        frames=run.frames,
+        elements_compared=compared,
+        mismatches=run.mismatches,
+        interval_cycles=run.interval_cycles,
+        latency_cycles=run.latency_cycles,
+        predicted_interval_cycles=figures["interval_cycles"],
+        predicted_latency_cycles=figures["latency_cycles"],
+        cycles_per_second=run.cycles_per_second,
+        first_mismatch=str(run.first_mismatch or ""),
+        stalls=stalls is not False,
+        outputs=dequantise(outputs, result.type) if graph.host_output.dtype == "float32" else outputs,
+    )
+
+
+def _expected(
+    graph: Graph, model: onnx.ModelProto, frames: Frames, progress: Callable[[float], None] = lambda share: None
+) -> tuple[dict[str, np.ndarray], int]:
+    """ONNX Runtime's numbers for each tensor that has an alias, (N, H, W, C); and how many elements all aliases have.
+
+    ``HwgenError`` where two aliases of one tensor differ: the import would be at fault.
+    """
+    tensors = {t.name: t for t in graph.tensors.values() if t.aliases}
+    names = [alias.name for t in tensors.values() for alias in t.aliases]
+    oracle = Oracle(reference_model(model))
+    runs = []
+    for k in range(len(frames)):
+        runs.append(oracle.run(frames.model[k : k + 1], names))
+        progress((k + 1) / len(frames))
+    expected, compared = {}, 0
+    for name, tensor in tensors.items():
+        for alias in tensor.aliases:
+            array = np.concatenate([run[alias.name] for run in runs]).astype(np.int64)
+            found = alias.layout.from_onnx(array, tensor.shape)
+            compared += found.size
+            if not (found == expected.setdefault(name, found)).all():
+                raise HwgenError(f"{alias.name} must equal {tensor.aliases[0].name} in ONNX Runtime, and does not")
+    return expected, compared
