@@ -118,7 +118,19 @@ def test_unary_of_wide_types_is_refused():
         run_unary([], QuantType(integer=INT8, scale=1.0, zero_point=0), wide)
 
 
-def test_errors():
+def test_integer_tensors_are_listed():
+    assert quantize_outputs(qdq_model(np.ones((4, 2), np.int8), (4,))) == ("y",)
+    kinds = ("QLinearConv", "Relu", "QGemm", "DequantizeLinear", "QLinearAdd", "QuantizeLinear")
+    graph = helper.make_graph([helper.make_node(k, ["x"], [f"{k}_out"]) for k in kinds], "g", [], [])
+    assert quantize_outputs(helper.make_model(graph)) == (
+        "QLinearConv_out",
+        "QGemm_out",
+        "QLinearAdd_out",
+        "QuantizeLinear_out",
+    )
+
+
+def test_errors(capfd):
     good = Oracle(qdq_model(np.ones((4, 2), np.int8), (4,)))
     with pytest.raises(TypeError, match=r"^frames must be int8, not float64$"):
         good.run(np.zeros((1, 4)))
@@ -138,6 +150,7 @@ def test_errors():
     two.graph.input.append(helper.make_tensor_value_info("x2", onnx.TensorProto.INT8, [1]))
     with pytest.raises(HwgenError, match=r"^the model must have one input, not 2$"):
         Oracle(two)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_features_are_told(monkeypatch):

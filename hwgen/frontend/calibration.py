@@ -8,6 +8,7 @@ import tempfile
 import warnings
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+from onnx import helper, numpy_helper
 from onnxruntime import quantization
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
@@ -23,8 +25,8 @@ from ..oracle import MAX_IR_VERSION, Oracle
 
 __all__ = ["load_samples", "quantize_float"]
 
-# The quantiser leaves these alone unless told: then a layer after Flatten would stay in float.
-_ALSO = ("Flatten", "Tanh", "HardSwish", "HardSigmoid", "Elu", "Gelu", "ReduceMean")
+# The quantiser leaves these alone unless told: then two of them in a row would have no integers between.
+_ALSO = ("Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "Mish", "Softplus", "Softsign", "Tanh")
 # What NumPy raises for damaged .npz files (30,000 damaged ones tried).
 _DAMAGE = (ValueError, EOFError, MemoryError, RuntimeError, struct.error, zipfile.BadZipFile, zlib.error)
 _QUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "QGemm")
@@ -113,7 +115,7 @@ def quantize_float(model: onnx.ModelProto, samples: np.ndarray) -> onnx.ModelPro
 
 
 def _fold(model: onnx.ModelProto, path: Path) -> None:
-    """Write ``model`` with constants and batch normalisation folded and MatMul + Add made Gemm, shapes inferred.
+    """Write ``model`` with constants and batch normalisation folded, MatMul + Add as Gemm, image means as pools, shapes inferred.
 
     As ``onnxruntime.quantization.quant_pre_process``, which fails with onnx 1.23 (external data in its temporary folder).
     """
@@ -122,7 +124,45 @@ def _fold(model: onnx.ModelProto, path: Path) -> None:
     options.optimized_model_filepath = str(path)
     options.log_severity_level = 4
     onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    onnx.save(onnx.shape_inference.infer_shapes(onnx.load(path)), path)
+    folded = onnx.load(path)
+    if next(o.version for o in folded.opset_import if o.domain == "") >= 14:  # the first with HardSwish
+        _restore_hard_swish(folded.graph)
+    _pool_means(folded.graph)
+    onnx.save(onnx.shape_inference.infer_shapes(folded), path)
+
+
+def _restore_hard_swish(graph: onnx.GraphProto) -> None:
+    """x · HardSigmoid(x), as ONNX Runtime writes HardSwish, back to HardSwish: a function of one element, not a product."""
+    makers = {n.output[0]: n for n in graph.node if n.op_type == "HardSigmoid"}
+    uses = Counter(i for n in graph.node for i in n.input)
+    outputs = {o.name for o in graph.output}
+    for node in [n for n in graph.node if n.op_type == "Mul"]:
+        gate = makers.get(node.input[0]) or makers.get(node.input[1])
+        if gate is None or uses[gate.output[0]] > 1 or gate.output[0] in outputs:
+            continue
+        alpha, beta = (next((a.f for a in gate.attribute if a.name == k), v) for k, v in (("alpha", 0.2), ("beta", 0.5)))
+        if sorted(node.input) == sorted((gate.input[0], gate.output[0])) and abs(alpha - 1 / 6) < 1e-6 and beta == 0.5:
+            node.CopyFrom(helper.make_node("HardSwish", [gate.input[0]], list(node.output), name=node.name))
+            graph.node.remove(gate)
+
+
+def _pool_means(graph: onnx.GraphProto) -> None:
+    """ReduceMean over an image to GlobalAveragePool (and Flatten): ONNX Runtime has an integer kernel for this one only."""
+    constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
+    for k, node in reversed(list(enumerate(graph.node))):
+        if node.op_type != "ReduceMean":
+            continue
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        axes = constants.get(node.input[1]) if len(node.input) > 1 else attributes.get("axes")
+        if axes is None or sorted(map(int, axes)) not in ([2, 3], [-2, -1]):
+            continue
+        flat = attributes.get("keepdims", 1) == 0
+        pooled = f"{node.output[0]}_pooled" if flat else node.output[0]
+        pool = helper.make_node("GlobalAveragePool", [node.input[0]], [pooled], name=node.name)
+        flatten = [helper.make_node("Flatten", [pooled], [node.output[0]], name=f"{node.name}_flatten")] if flat else []
+        graph.node.remove(node)
+        for new in (*flatten, pool):
+            graph.node.insert(k, new)
 
 
 class _Frames(quantization.CalibrationDataReader):

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hwgen.errors import HwgenError
 from hwgen.frontend.calibration import load_samples, quantize_float
-from hwgen.oracle import Oracle, cpu_features, float_sums
+from hwgen.oracle import Oracle, cpu_features, float_sums, quantize_outputs
 
 MODELS = Path(os.environ.get("HWGEN_MODELS") or Path(__file__).parents[3] / "shared" / "models")
 needs_models = pytest.mark.skipif(not MODELS.is_dir(), reason="the shared models are not here (HWGEN_MODELS)")
@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def float_model(batch=1, dtype=TensorProto.FLOAT):
-    """Conv, batch normalisation, HardSwish, GlobalAveragePool, Flatten, MatMul, Add on a (3, 8, 8) image."""
+    """Conv, batch normalisation, HardSwish, Tanh, mean of the image, MatMul, Add on a (3, 8, 8) image."""
     rng = np.random.default_rng(3)
     sizes = {"w": (6, 3, 3, 3), "scale": 6, "shift": 6, "mean": 6, "dense": (6, 4), "bias": 4}
     constants = {k: rng.normal(0, 0.5, v).astype(np.float32) for k, v in sizes.items()}
@@ -28,8 +28,8 @@ def float_model(batch=1, dtype=TensorProto.FLOAT):
         helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]),
         helper.make_node("BatchNormalization", ["c", "scale", "shift", "mean", "var"], ["n"]),
         helper.make_node("HardSwish", ["n"], ["h"]),
-        helper.make_node("GlobalAveragePool", ["h"], ["g"]),
-        helper.make_node("Flatten", ["g"], ["f"]),
+        helper.make_node("Tanh", ["h"], ["t"]),
+        helper.make_node("ReduceMean", ["t"], ["f"], axes=[2, 3], keepdims=0),
         helper.make_node("MatMul", ["f", "dense"], ["m"]),
         helper.make_node("Add", ["m", "bias"], ["y"]),
     ]
@@ -48,18 +48,20 @@ def samples(n=20):
 
 
 @pytest.mark.parametrize("batch", [1, "n"])
-def test_everything_becomes_integer_and_stays_close(batch, capfd):
+def test_everything_becomes_integer_and_stays_close(batch, capfd, caplog):
     model = float_model(batch)
     before = model.SerializeToString()
     quantised = quantize_float(model, samples())
     assert model.SerializeToString() == before
-    operators = [n.op_type for n in quantised.graph.node]
-    assert "BatchNormalization" not in operators
+    operators = [n.op_type for n in quantised.graph.node if n.op_type not in ("QuantizeLinear", "DequantizeLinear")]
+    assert operators == ["Conv", "HardSwish", "Tanh", "GlobalAveragePool", "Flatten", "Gemm"]
+    assert len(quantize_outputs(quantised)) == 7  # the input, and every operator's output
     assert float_sums(quantised) == ()
     assert [o.domain for o in quantised.opset_import] == [""]
     got, want = (Oracle(m).run(samples())["y"] for m in (quantised, model))
     assert np.abs(got - want).max() < 0.03 * np.abs(want).max(), cpu_features()
     assert capfd.readouterr() == ("", "")
+    assert caplog.records == []
 
 
 def test_weights_are_symmetric_per_channel_and_activations_int8():
@@ -73,6 +75,18 @@ def test_weights_are_symmetric_per_channel_and_activations_int8():
     activations = [n for n in quantised.graph.node if n.op_type == "QuantizeLinear"]
     assert {constants[n.input[2]].dtype for n in activations} == {np.dtype(np.int8)}
     assert any(constants[n.input[2]] != 0 for n in activations)
+
+
+def test_hard_sigmoid_products_that_are_no_hard_swish_stay():
+    gate = helper.make_node("HardSigmoid", ["n"], ["gate"], alpha=0.2)
+    old = float_model()
+    old.graph.node[2].CopyFrom(helper.make_node("Mul", ["gate", "n"], ["h"]))
+    old.graph.node.insert(2, gate)
+    assert "Mul" in [n.op_type for n in quantize_float(old, samples()).graph.node]
+    old.graph.node[2].attribute[0].f = 1 / 6
+    assert "HardSwish" in [n.op_type for n in quantize_float(old, samples()).graph.node]
+    old.opset_import[0].version = 13
+    assert "HardSwish" not in [n.op_type for n in quantize_float(old, samples()).graph.node]
 
 
 def test_same_bytes_whatever_the_hash_seed():
