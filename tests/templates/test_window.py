@@ -107,9 +107,9 @@ def test_capacity():
     """Four rows of a 3×3 window, and what a frame's end takes; addresses that wrap by themselves where they cost nothing."""
     layer = window(32, 32, 16, 16, (3, 3), rows=3, pads=(1, 1, 1, 1))
     assert (layer.capacity, layer.cost().cycles) == (256, 32 * 32 * 3)
-    narrow = dataclasses.replace(layer, lanes=1, rows=1)
-    assert 4 * 34 * 16 <= narrow.capacity <= 5 * 34 * 16
-    assert narrow.cost().cycles == 32 * 32 * 9 * 16
+    narrow = dataclasses.replace(layer, channels=32, lanes=1, rows=1)
+    assert 4 * 34 * 32 <= narrow.capacity <= 5 * 34 * 32
+    assert narrow.cost().cycles == 32 * 32 * 9 * 32
 
 
 @pytest.mark.parametrize(
