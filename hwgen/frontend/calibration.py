@@ -115,7 +115,7 @@ def quantize_float(model: onnx.ModelProto, samples: np.ndarray) -> onnx.ModelPro
 
 
 def _fold(model: onnx.ModelProto, path: Path) -> None:
-    """Write ``model`` with constants and batch normalisation folded, MatMul + Add as Gemm, image means as pools, shapes inferred.
+    """Write ``model``: constants and batch normalisation folded, MatMul + Add as Gemm, image means as pools, shapes inferred.
 
     As ``onnxruntime.quantization.quant_pre_process``, which fails with onnx 1.23 (external data in its temporary folder).
     """
