@@ -9,8 +9,9 @@ from ..errors import HwgenError
 from ..graph import Graph
 from .load import check_model, load_onnx
 from .normalise import normalise
+from .supported import ADVICE, ELEMENTWISE, NO_ADVICE, OPERATORS, SUPPORTED
 from .values import UnsupportedError
-from .walk import ADVICE, ELEMENTWISE, NO_ADVICE, OPERATORS, SUPPORTED, Walk
+from .walk import Walk
 
 __all__ = ["OperatorReport", "explain", "import_model", "reference_model"]
 

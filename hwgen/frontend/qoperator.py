@@ -1,12 +1,11 @@
 """QLinear operators (QOperator format) rewritten as DequantizeLinear -> operator -> QuantizeLinear."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import onnx
 from onnx import helper
 
-if TYPE_CHECKING:
-    from .normalise import Normalised
+from .rewriting import Normalised
 
 __all__ = ["QOPERATORS", "to_qdq"]
 
@@ -16,7 +15,7 @@ _BINARY = {"QLinearAdd": "Add", "QLinearMul": "Mul"}
 QOPERATORS = ("QLinearConv", "QLinearMatMul", "QGemm", "QLinearConcat", *_UNARY, *_BINARY)
 
 
-def to_qdq(n: "Normalised") -> None:
+def to_qdq(n: Normalised) -> None:
     """Replace every QLinear operator of ``n``; tensor names stay."""
     nodes: list[onnx.NodeProto] = []
     for node in n.nodes:
@@ -24,7 +23,7 @@ def to_qdq(n: "Normalised") -> None:
     n.replace(nodes)
 
 
-def _split(n: "Normalised", node: onnx.NodeProto) -> list[onnx.NodeProto]:
+def _split(n: Normalised, node: onnx.NodeProto) -> list[onnx.NodeProto]:
     i = list(node.input)
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     made: list[onnx.NodeProto] = []
@@ -74,7 +73,7 @@ def _split(n: "Normalised", node: onnx.NodeProto) -> list[onnx.NodeProto]:
     return made
 
 
-def _bias(n: "Normalised", made: list[onnx.NodeProto], bias: str, x_scale: str, w_scale: str) -> str:
+def _bias(n: Normalised, made: list[onnx.NodeProto], bias: str, x_scale: str, w_scale: str) -> str:
     """Dequantise an int32 bias with the product of the scales, as QLinear operators mean it."""
     sx, sw = n.array(x_scale), n.array(w_scale)
     if sx is None or sw is None or sx.size != 1:

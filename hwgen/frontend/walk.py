@@ -10,30 +10,19 @@ from onnx import numpy_helper
 from ..arith import IntType
 from ..errors import HwgenError
 from ..graph import Alias, Graph, HostTensor, QuantType, Tensor
-from .normalise import LAYOUT, Normalised
-from .operators import Builder, argmax, attributes, concat, finish, maxpool, reinterpret, requantise
+from .builder import Builder
+from .layouts import geometry, reshaped
+from .operators import argmax, concat, finish
 from .peephole import simplify
-from .values import Activation, Constant, HostValue, Pending, Unknown, UnsupportedError, Value, Weights, image_order, layout
+from .quantisers import activation_type, dequantised_constant
+from .rewriting import LAYOUT, Normalised
+from .sums import biased, clamped, is_bias, must_be_real
+from .supported import ADVICE, ELEMENTWISE, NO_ADVICE, OPERATORS, SUPPORTED
+from .tables import reinterpret, requantise
+from .values import Activation, Constant, HostValue, Pending, Unknown, UnsupportedError, Value, Weights, layout
+from .windows import maxpool
 
-__all__ = ["ADVICE", "ELEMENTWISE", "NO_ADVICE", "OPERATORS", "SUPPORTED", "Walk"]
-
-ELEMENTWISE = (
-    "Abs", "Add", "Ceil", "Clip", "Cos", "Div", "Elu", "Erf", "Exp", "FastGelu", "Floor", "Gelu", "HardSigmoid", "HardSwish",
-    "LeakyRelu", "Log", "Max", "Min", "Mish", "Mul", "Neg", "PRelu", "Pow", "QuickGelu", "Reciprocal", "Relu", "Round", "Selu",
-    "Sigmoid", "Sign", "Sin", "Softplus", "Softsign", "Sqrt", "Sub", "Swish", "Tanh", "ThresholdedRelu",
-)  # fmt: skip
-OPERATORS = ("AveragePool", "Concat", "Conv", "Gemm", "GlobalAveragePool", "MatMul", "Pad", "Softmax")  #: become Pending
-SUPPORTED = (*ELEMENTWISE, *OPERATORS, *LAYOUT, "ArgMax", "DequantizeLinear", "MaxPool", "QuantizeLinear")
-ADVICE = {
-    "BatchNormalization": "fold it into the convolution before quantising (quant_pre_process of ONNX Runtime does)",
-    "ConvTranspose": "replace it by a resize before the accelerator and a convolution",
-    "LSTM": "replace recurrence by convolutions over time",
-    "GRU": "replace recurrence by convolutions over time",
-    "LayerNormalization": "use batch normalisation, folded into convolutions",
-    "Mul": "only functions of one tensor and products with one number are supported",
-    "ReduceMean": "average over the axes 2 and 3 of an image only, between DequantizeLinear and QuantizeLinear",
-}  #: for those that cannot be imported
-NO_ADVICE = "replace it by supported operators, or compute it on the host"
+__all__ = ["Walk"]
 
 
 class Walk:
@@ -73,7 +62,7 @@ class Walk:
             raise HwgenError(f"input {self.host.name}: {self.elements} elements are more than fit; use a smaller input")
         self.dtype = {1: "float32", 2: "uint8", 3: "int8"}[self.host.type.tensor_type.elem_type]
         flat = np.arange(self.elements).reshape(shape)
-        hwc, order = _geometry(flat, self._views(self.host.name, flat))
+        hwc, order = geometry(flat, self._views(self.host.name, flat))
         self.hwc, self.order = hwc, order
         if self.dtype == "float32":
             self.values[self.host.name] = HostValue(order=order)
@@ -97,7 +86,7 @@ class Walk:
                 seen.add(node.output[0])
                 if node.op_type in LAYOUT:
                     try:
-                        array_out = self._reshaped(node, array)
+                        array_out = reshaped(node, array, self._given(node)[0] if len(node.input) > 1 else None)
                     except UnsupportedError:
                         continue
                     waiting.append((node.output[0], array_out))
@@ -115,7 +104,7 @@ class Walk:
                 continue
             if node.op_type == "DequantizeLinear":
                 try:
-                    return self._type(node, integer)
+                    return activation_type(node, self._given(node), integer)
                 except UnsupportedError:
                     return None
             if node.op_type in (*LAYOUT, "MaxPool"):
@@ -189,7 +178,7 @@ class Walk:
             case "QuantizeLinear":
                 return self._quantise(node, x)
             case op if op in LAYOUT and isinstance(x, Activation | HostValue):
-                return replace(x, order=self._reshaped(node, x.order))
+                return replace(x, order=reshaped(node, x.order, self._given(node)[0] if len(node.input) > 1 else None))
             case "MaxPool" if isinstance(x, Activation):
                 return maxpool(self.b, node, x)
             case "ArgMax" if isinstance(x, Activation):
@@ -197,9 +186,9 @@ class Walk:
             case "Concat" if all(isinstance(i, Activation) and not i.real for i in inputs):
                 return self._integer_concat(node, inputs)
             case "Relu" | "Clip" if isinstance(x, Pending) and x.kind == "operator":
-                return self._clamped(node, inputs)
-            case "Add" if self._is_bias(inputs):
-                return self._biased(node, inputs)
+                return clamped(node, inputs)
+            case "Add" if is_bias(inputs):
+                return biased(node, inputs)
             case "Add" if len(inputs) == 2 and all(isinstance(i, Activation) and i.real for i in inputs):
                 return self._sum(node, inputs)
             case op if op in ELEMENTWISE:
@@ -207,55 +196,24 @@ class Walk:
             case op if op in OPERATORS:
                 data = inputs if op == "Concat" else inputs[:1]
                 for i in data:
-                    self._must_be_real(node, i)
+                    must_be_real(node, i)
                 return Pending(kind="operator", nodes=(node,), inputs=tuple(inputs), shape=())
             case _:
-                self._must_be_real(node, x)
+                must_be_real(node, x)
                 raise UnsupportedError(
                     f"{node.op_type} of this kind of input is not supported", ADVICE.get(node.op_type, NO_ADVICE)
                 )
 
-    def _must_be_real(self, node: onnx.NodeProto, x: Any) -> None:
-        if isinstance(x, Pending):
-            last = x.nodes[-1]
-            raise UnsupportedError(
-                f"its input is the float result of {last.op_type} {last.name}, not quantised in between",
-                "put QuantizeLinear and DequantizeLinear behind each layer (ONNX Runtime's quantize_static does)",
-            )
-        if isinstance(x, HostValue):
-            raise UnsupportedError("its input is the model's float input, not quantised yet", "put QuantizeLinear first")
-        if not isinstance(x, Activation):
-            raise UnsupportedError("its input is a constant", "compute it when exporting")
-        if not x.real:
-            raise UnsupportedError("its input is an integer tensor", "put DequantizeLinear before it")
-
-    def _type(self, node: onnx.NodeProto, integer: IntType | None) -> QuantType:
-        """Per-tensor scale and zero point of a QuantizeLinear or DequantizeLinear."""
-        given = [self.values.get(i) if i else None for i in node.input[1:3]]
-        scale, zero = given[0], given[1] if len(given) > 1 else None
-        if attributes(node).get("block_size", 0):
-            raise UnsupportedError("quantisation in blocks is not supported", "quantise activations per tensor")
-        if not isinstance(scale, Constant) or scale.array.dtype != np.float32 or not isinstance(zero, Constant | None):
-            raise UnsupportedError("its scale and zero point must be float32 and integer constants", "quantise statically")
-        if scale.array.size != 1 or (zero is not None and zero.array.size != 1):
-            raise UnsupportedError("activations must have one scale and zero point", "quantise activations per tensor")
-        dtype = zero.array.dtype if zero is not None else np.dtype(np.uint8)
-        if zero is None and integer is not None:
-            dtype = np.dtype(np.int8 if integer.signed else np.uint8)
-        if dtype not in (np.int8, np.uint8):
-            raise UnsupportedError(f"its type must be int8 or uint8, not {dtype}", "quantise to 8 bits")
-        number = float(scale.array.ravel()[0])
-        if not number > 0:
-            raise UnsupportedError(f"its scale must be positive, not {number}", "quantise the model again")
-        zero_point = int(zero.array.ravel()[0]) if zero is not None else 0
-        return QuantType(integer=IntType(8, dtype == np.int8), scale=number, zero_point=zero_point)
+    def _given(self, node: onnx.NodeProto) -> list[Value | None]:
+        """The second and third input: constants, mostly."""
+        return [self.values.get(i) if i else None for i in node.input[1:3]]
 
     def _dequantise(self, node: onnx.NodeProto, x: Any) -> Value:
         if isinstance(x, Constant):
-            return self._dequantise_constant(node, x)
+            return dequantised_constant(node, x, self._given(node))
         if not isinstance(x, Activation) or x.real or self.b.type(x).integer.bits != 8:
             raise UnsupportedError("its input must be an int8 or uint8 tensor", "export the model again")
-        type = self._type(node, self.b.type(x).integer)
+        type = activation_type(node, self._given(node), self.b.type(x).integer)
         if type.integer != self.b.type(x).integer:
             raise UnsupportedError(
                 f"its zero point must be {self.b.type(x).integer} as its input, not {type.integer}", "export it again"
@@ -267,36 +225,8 @@ class Walk:
             self._readings[key] = reinterpret(self.b, x, type, [node.name]).tensor
         return Activation(tensor=self._readings[key], order=x.order, real=True)
 
-    def _dequantise_constant(self, node: onnx.NodeProto, x: Constant) -> Weights:
-        given = [self.values.get(i) if i else None for i in node.input[1:3]]
-        scale, zero = given[0], given[1] if len(given) > 1 else None
-        if attributes(node).get("block_size", 0):
-            raise UnsupportedError("quantisation in blocks is not supported", "quantise weights per channel")
-        if x.array.dtype not in (np.int8, np.uint8, np.int32):
-            raise UnsupportedError(f"its input must be int8, uint8 or int32, not {x.array.dtype}", "quantise to 8 bits")
-        if not isinstance(scale, Constant) or scale.array.dtype != np.float32 or not isinstance(zero, Constant | None):
-            raise UnsupportedError("its scale and zero point must be float32 and integer constants", "quantise statically")
-        zero_point = zero.array if zero is not None else np.zeros((), x.array.dtype)
-        if zero_point.dtype != x.array.dtype:
-            raise UnsupportedError(
-                f"its zero point must be {x.array.dtype} as its input, not {zero_point.dtype}", "export it again"
-            )
-        axis = int(attributes(node).get("axis", 1))
-        sizes = {scale.array.size, zero_point.size} - {1}
-        if sizes:
-            if not -x.array.ndim <= axis < x.array.ndim:
-                raise UnsupportedError(f"its axis {axis} must be one of the input's {x.array.ndim}", "export the model again")
-            axis %= x.array.ndim
-            if sizes != {x.array.shape[axis]} or scale.array.ndim > 1 or zero_point.ndim > 1:
-                raise UnsupportedError(
-                    f"its scale and zero point must have 1 or {x.array.shape[axis]} elements", "export it again"
-                )
-        if not (scale.array > 0).all():
-            raise UnsupportedError("its scale must be positive", "quantise the model again")
-        return Weights(name=node.output[0], integers=x.array, scale=scale.array, zero_point=zero_point, axis=axis)
-
     def _quantise(self, node: onnx.NodeProto, x: Any) -> Value:
-        type = self._type(node, None)
+        type = activation_type(node, self._given(node), None)
         if isinstance(x, HostValue):
             if "input" not in self.b.tensors:
                 self._input(type)
@@ -347,71 +277,11 @@ class Walk:
         if found is not None:
             self.b.tensors[a.tensor] = replace(tensor, aliases=(*tensor.aliases, Alias(name=name, layout=found)))
 
-    def _reshaped(self, node: onnx.NodeProto, order: np.ndarray) -> np.ndarray:
-        """A layout operator on an array of positions."""
-        a = attributes(node)
-        second = self.values.get(node.input[1]) if len(node.input) > 1 and node.input[1] else None
-        if not isinstance(second, Constant | None):
-            raise UnsupportedError("its shape or axes must be constant", "export with static shapes")
-        given = [int(v) for v in second.array.ravel()] if second is not None else None
-        try:
-            match node.op_type:
-                case "Flatten":
-                    axis = a.get("axis", 1)
-                    axis = axis + order.ndim if axis < 0 else axis
-                    return order.reshape(int(np.prod(order.shape[:axis])), -1)
-                case "Reshape":
-                    shape = given if given is not None else [int(v) for v in a.get("shape", ())]
-                    if not a.get("allowzero", 0):
-                        shape = [order.shape[k] if d == 0 else d for k, d in enumerate(shape)]
-                    return order.reshape(shape)
-                case "Transpose":
-                    return order.transpose(a.get("perm", range(order.ndim)[::-1]))
-                case "Squeeze":
-                    axes = given if given is not None else a.get("axes")
-                    return order.squeeze(tuple(axes) if axes is not None else None)
-                case "Unsqueeze":
-                    return np.expand_dims(order, tuple(given if given is not None else a.get("axes", ())))
-                case _:
-                    if len([o for o in node.output if o]) > 1:
-                        raise UnsupportedError("its second output is not supported", "export for inference")
-                    return order
-        except (ValueError, IndexError) as error:
-            raise UnsupportedError(
-                f"it does not fit its input of shape {order.shape} ({error})", "export the model again"
-            ) from None
-
     def _integer_concat(self, node: onnx.NodeProto, inputs: list[Any]) -> Value:
         types = {self.b.type(i) for i in inputs}
         if len(types) > 1:
             raise UnsupportedError("its integer inputs have differing scales", "put DequantizeLinear before it")
         return concat(self.b, node, tuple(inputs), types.pop())
-
-    def _clamped(self, node: onnx.NodeProto, inputs: list[Any]) -> Pending:
-        """Relu or Clip behind a sum: narrows its bounds."""
-        p: Pending = inputs[0]
-        lo, hi = 0.0, np.inf
-        if node.op_type == "Clip":
-            a = attributes(node)
-            ends = [*inputs[1:], None, None][:2]
-            if any(not isinstance(e, Constant | None) or (e is not None and e.array.size != 1) for e in ends):
-                raise UnsupportedError("its bounds must be constants", "export with constant bounds")
-            lo = float(ends[0].array.ravel()[0]) if ends[0] is not None else a.get("min", -np.inf)
-            hi = float(ends[1].array.ravel()[0]) if ends[1] is not None else a.get("max", np.inf)
-        if p.nodes[0].op_type not in ("Conv", "Gemm", "MatMul", "Add"):
-            self._must_be_real(node, p)
-        return replace(p, nodes=(*p.nodes, node), lo=min(max(p.lo, lo), hi), hi=min(p.hi, hi))
-
-    def _is_bias(self, inputs: list[Any]) -> bool:
-        kinds = {type(i) for i in inputs}
-        products = [i for i in inputs if isinstance(i, Pending) and i.nodes[-1].op_type == "MatMul"]
-        return kinds == {Pending, Weights} and len(products) == 1
-
-    def _biased(self, node: onnx.NodeProto, inputs: list[Any]) -> Pending:
-        p, bias = inputs if isinstance(inputs[0], Pending) else inputs[::-1]
-        if p.inputs[0].order.ndim != 2:
-            raise UnsupportedError("the product before it must have rank 2", "flatten the input of MatMul")
-        return replace(p, nodes=(*p.nodes, node), bias=bias)
 
     def _sum(self, node: onnx.NodeProto, inputs: list[Any]) -> Pending:
         x, y = inputs
@@ -439,7 +309,7 @@ class Walk:
                 case Constant() | Weights():
                     raise UnsupportedError(f"its constant {name} must be one number", ADVICE.get(node.op_type, NO_ADVICE))
                 case _:
-                    self._must_be_real(node, value)
+                    must_be_real(node, value)
         if not sources:
             raise UnsupportedError("its inputs are constant", "compute it when exporting")
         first = sources[0]
@@ -448,15 +318,3 @@ class Walk:
         unique = {n.name: n for n in (*before, node)}
         ordered = tuple(n for n in self.nodes if n.name in unique)
         return Pending(kind="function", nodes=ordered, inputs=first, shape=first[0].order.shape)
-
-
-def _geometry(flat: np.ndarray, views: list[np.ndarray]) -> tuple[tuple[int, int, int], np.ndarray]:
-    """(H, W, C) of the model's input, and its order, from how the first operators see it."""
-    for rank in (4, 3):
-        for view in views:
-            if view.ndim == rank and view.shape[0] == 1:
-                _, c, h, w = view.shape if rank == 4 else (1, view.shape[1], 1, view.shape[2])
-                order = np.empty(flat.size, np.int64)
-                order[view.ravel()] = image_order((h, w, c)).ravel()
-                return (h, w, c), order.reshape(flat.shape)
-    return (1, 1, flat.size), flat

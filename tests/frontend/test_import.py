@@ -11,6 +11,7 @@ from hwgen.frontend import explain, import_model, load_onnx, reference_model
 from hwgen.inputs import dequantise, make_frames
 from hwgen.oracle import Oracle
 
+from ..random_networks import random_network
 from .builder import Model, compute
 
 MODELS = Path(os.environ.get("HWGEN_MODELS", Path(__file__).parents[3] / "shared" / "models"))
@@ -357,3 +358,9 @@ def test_reference_model_is_a_fixed_point():
     once = reference_model(model)
     assert reference_model(once) == once
     assert import_model(once).nodes[0].hi == import_model(model).nodes[0].hi
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_random_networks(seed):
+    model, frames = random_network(np.random.default_rng(seed))
+    compare(model, frames)
