@@ -103,7 +103,7 @@ def simulate(
     trace
         Where to write a waveform (FST).
     limit_cycles
-        Give up after so many.
+        Give up after so many; None: after many times what the slowest design can need.
     progress
         Called now and then with the number of frames that are out.
 
@@ -135,7 +135,7 @@ def simulate(
             frames=len(frames),
             seed=0 if stalls is None else stalls + 1,
             idle_limit=idle_limit,
-            limit=limit_cycles,
+            limit=8 * idle_limit * (len(frames) + 1) if limit_cycles is None else limit_cycles,
             trace=trace,
             progress=progress,
         )

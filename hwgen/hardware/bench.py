@@ -211,11 +211,12 @@ module tb;
   reg stopped /* verilator public_flat_rd */;
   reg complete /* verilator public_flat_rd */;
   reg [63:0] frames_out /* verilator public_flat_rd */;
-  reg [63:0] frames, idle, idle_limit;
+  reg [63:0] frames, idle, idle_limit, after;
   reg [31:0] seed;
   integer state, code;
   initial begin
-    clk = 0; rst = 1; report = 0; cycle = 0; stopped = 0; complete = 0; frames_out = 0; idle = 0;
+    clk = 0; rst = 1; report = 0; cycle = 0; stopped = 0; complete = 0; frames_out = 0;
+    idle = 0; after = 0;
     code = $value$plusargs("frames=%d", frames);
     code = $value$plusargs("seed=%d", seed);
     code = $value$plusargs("idle_limit=%d", idle_limit);
@@ -233,7 +234,8 @@ module tb;
       idle <= ({moving}) ? 0 : idle + 1;
       frames_out <= {out};
       complete <= done;
-      stopped <= idle >= (done ? 64 : idle_limit);
+      after <= done ? after + 1 : 0;
+      stopped <= after >= 64 || idle >= idle_limit;
     end
   always @(posedge clk)
     if (report) begin

@@ -1,14 +1,18 @@
 """Small designs for tests of what comes after mapping."""
 
+import itertools
+
 from hwgen.arith import IntType
 from hwgen.graph import Alias, Graph, HostTensor, Layout, QuantType, Tensor
 from hwgen.mapping.design import Design, Link, Port, Stage
 from hwgen.streams import Stream
 from hwgen.templates.fifo import FifoParams
 
+INT8 = IntType(8)
+
 
 def chain(stages, *, name="tiny", shape, element=None, out_shape=None, out_element=None, inner=None):
-    """``stages`` one after the other, as a design of a graph with tensors x, y and those of ``inner`` (tensor name to stage)."""
+    """``stages`` one after the other, as a design with tensors x, y and those of ``inner`` (tensor name to stage)."""
 
     def tensor(name, shape, element):
         layout = Layout(axes=(2, 0, 1), shape=(1, shape[2], *shape[:2]))
@@ -30,11 +34,11 @@ def chain(stages, *, name="tiny", shape, element=None, out_shape=None, out_eleme
         host_input=HostTensor(name="x", layout=tensors["x"].aliases[0].layout, dtype="float32"),
         host_output=HostTensor(name="y", layout=tensors["y"].aliases[0].layout, dtype="float32"),
     )
-    links = tuple(Link(a, b) for a, b in zip(ports[:-1], ports[1:], strict=True))
+    links = tuple(Link(a, b) for a, b in itertools.pairwise(ports))
     return Design(name=name, graph=graph, stages=tuple(stages), links=links, carriers=carriers)
 
 
-def fifos(*, element=IntType(8), lanes=3, words=20, name="tiny"):
+def fifos(*, element=INT8, lanes=3, words=20, name="tiny"):
     """Two FIFOs of a tensor (words, 1, lanes); ``m`` is the stream between them."""
     stream = Stream(element=element, lanes=lanes, words=words)
     stages = [Stage(name=n, node="", params=FifoParams(stream=stream, depth=d)) for n, d in (("first", 4), ("second", 40))]
