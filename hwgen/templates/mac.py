@@ -197,7 +197,7 @@ class Mac(wiring.Component):
         x = Signal(self.x.shape(), reset_less=True)
         w = Signal(p.weight_bits, reset_less=True)
         products = [self._product(m, x, w, i) for i in range(p.multipliers)]
-        sums = [self._sum(m, products[o * p.terms : (o + 1) * p.terms]) for o in range(p.outputs)]
+        sums = [self._sum(m, o, products[o * p.terms : (o + 1) * p.terms]) for o in range(p.outputs)]
         begin = Signal(init=1)
         with m.If(self.enable):
             m.d.sync += [
@@ -223,12 +223,12 @@ class Mac(wiring.Component):
             m.d.sync += product.eq(x[term * stride + output % stride] * w.word_select(index, p.weight.bits).as_signed())
         return product
 
-    def _sum(self, m: Module, values: list[Signal]) -> Signal:
+    def _sum(self, m: Module, output: int, values: list[Signal]) -> Signal:
         """The adder tree of one output."""
         for level in range(1, len(self.params.levels)):
             nodes = []
             for i in range(0, len(values), 2):
-                node = Signal(signed(self.params.level_bits(level)), reset_less=True)
+                node = Signal(signed(self.params.level_bits(level)), name=f"sum_{output}_{level}_{i // 2}", reset_less=True)
                 with m.If(self.enable):
                     m.d.sync += node.eq(sum(values[i + 1 : i + 2], values[i]))
                 nodes.append(node)

@@ -217,11 +217,15 @@ class MatrixVector(wiring.Component):
         # No word is read while it is written, except in cycles without a step, whose operands do not matter.
         style = {"ram_style": "block" if size > LOGIC_DEPTH else "distributed", "no_rw_check": 1}
         m.submodules.operands = operands = Memory(shape=unsigned(bits), depth=size, init=[], attrs=style)
-        put, get = operands.write_port(), operands.read_port()
-        write, first_read, last_read = Signal(), Signal(), Signal()
+        put = operands.write_port()
+        get = operands.read_port()
+        write = Signal()
+        first_read = Signal()
+        last_read = Signal()
 
         # Input words are shifted in from above; the last of an operand word goes to the memory with its predecessors.
-        complete, full = Signal(init=p.packing == 1), Signal()
+        complete = Signal(init=p.packing == 1)
+        full = Signal()
         transfer = Signal()
         word = Value.cast(self.i.payload)
         m.d.comb += [
@@ -234,7 +238,8 @@ class MatrixVector(wiring.Component):
             m.d.comb += put.data.eq(word)
         else:
             before = Signal((p.packing - 1) * len(word), reset_less=True)
-            shifted, position = Signal(range(p.packing)), Signal(range(p.words))
+            shifted = Signal(range(p.packing))
+            position = Signal(range(p.words))
             m.d.comb += put.data.eq(Cat(before, word))
             with m.If(transfer):
                 m.d.sync += [
@@ -247,7 +252,9 @@ class MatrixVector(wiring.Component):
             m.d.sync += put.addr.eq(Mux(put.addr == size - 1, 0, put.addr + 1))
 
         # The reader goes through the same half once for each fold.
-        fold, half, some = Signal(range(p.folds)), Signal(), Signal()
+        fold = Signal(range(p.folds))
+        half = Signal()
+        some = Signal()
         m.d.comb += [
             mac.step.eq((fold != 0) | some),
             mac.x.eq(data.View(mac.x.shape(), get.data)),
@@ -265,7 +272,8 @@ class MatrixVector(wiring.Component):
                     get.addr.eq(Mux(half ^ other, p.depth, 0)),
                 ]
 
-        waiting, used = Signal(range(size + 1)), Signal(range(size + 1))
+        waiting = Signal(range(size + 1))
+        used = Signal(range(size + 1))
         m.d.sync += [
             waiting.eq(waiting + write - first_read),
             used.eq(used + write - last_read),
