@@ -134,5 +134,6 @@ def _node(node: g.Node, x: list[np.ndarray], types: list[g.QuantType], out: g.Qu
             return x[0].shape[-1] - 1 - x[0][..., ::-1].argmax(-1)[..., None] if node.last else x[0].argmax(-1)[..., None]
         case g.Softmax():
             e = np.exp((x[0] - x[0].max(-1, keepdims=True)) * types[0].scale)
-            return np.clip(np.rint(e / e.sum(-1, keepdims=True) / out.scale).astype(np.int64) + zero, lo, hi)
+            levels = np.floor(np.float32(1) / np.float32(out.scale))  # as QLinearSoftmax
+            return np.clip(np.rint(e / e.sum(-1, keepdims=True) * levels).astype(np.int64) + zero, lo, hi)
     raise TypeError(node)
