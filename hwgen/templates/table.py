@@ -73,7 +73,7 @@ class TableParams:
         return k + self.latency
 
     def cost(self) -> Cost:
-        """Synthesised for ECP5: a table of up to 256 words is LUTs, 19 for each output bit and lane at 256 words; from 512 words
+        """Synthesised for ECP5: a table of up to 256 words is LUTs, 19 for each output bit and lane at 256; from 512 words
         on it is block RAM, of which two lanes share one (two ports). A clamp is up to two comparators and a multiplexer.
         """
         lanes, element, bits = self.stream.lanes, self.stream.element, self.output.bits
@@ -88,6 +88,8 @@ class TableParams:
         return Cost(cycles=self.stream.words, resources=Resources(lut=3, ff=lanes * bits + 2, bram=bram))
 
     def create(self, contents: "TableContents | None" = None) -> "Table":
+        if self.limits is None:
+            _table(self, contents)
         return Table(self, contents)
 
 
@@ -131,8 +133,6 @@ class Table(wiring.Component):
     """
 
     def __init__(self, params: TableParams, contents: TableContents | None):
-        if params.limits is None:
-            _table(params, contents)
         self.params, self.contents = params, contents
         super().__init__({"i": In(params.stream.signature), "o": Out(params.outputs[0].signature)})
 

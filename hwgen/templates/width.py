@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -113,14 +113,15 @@ class Width(wiring.Component):
     def _split(self) -> Module:
         m = Module()
         rest = Signal(self.params.stream.bits)
-        left = Signal(range(self.params.parts + 1))  # output words still in the register
+        left = Signal(signed(self.params.parts.bit_length() + 1), init=-1)  # parts that follow the offered one, less one
+        last, move = left[-1], Signal()  # the register is empty or has its last part
         m.d.comb += [
             self.o.payload.eq(rest),
-            self.o.valid.eq(left != 0),
-            self.i.ready.eq((left == 0) | ((left == 1) & self.o.ready)),
+            move.eq(~self.o.valid | self.o.ready),
+            self.i.ready.eq(last & move),
         ]
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [rest.eq(self.i.payload), left.eq(self.params.parts)]
-        with m.Elif(self.o.valid & self.o.ready):
-            m.d.sync += [rest.eq(rest >> self.params.outputs[0].bits), left.eq(left - 1)]
+        with m.If(move):  # without an input word the register takes what lies there, and o.valid falls
+            m.d.sync += rest.eq(Mux(last, self.i.payload, rest >> self.params.outputs[0].bits))
+            m.d.sync += self.o.valid.eq(~last | self.i.valid)
+            m.d.sync += left.eq(Mux(last, Mux(self.i.valid, self.params.parts - 2, -1), left - 1))
         return m

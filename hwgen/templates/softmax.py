@@ -1,0 +1,333 @@
+"""Softmax, bit-exact with ONNX Runtime's quantised operator."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from amaranth import Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, enum, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..arith import IntType, clamp
+from ..cost import Cost, Resources, bram_blocks
+from ..graph import QuantType
+from ..streams import Stream, Words, serve
+
+__all__ = ["Softmax", "SoftmaxContents", "SoftmaxParams", "softmax_params"]
+
+F32 = np.float32
+FETCH = 5  #: cycles from an element's address to its float operand
+ADD = 6  #: cycles of a float addition
+DIVIDE = 26  #: quotient bits: 24 of a mantissa, one to round by, one more for a quotient below one
+EACH = 1 + DIVIDE + 2 + ADD + 1  #: cycles of an output element: start, divide, round, round to an integer (an addition), emit
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftmaxParams:
+    """Softmax over the channels of each of ``vectors`` vectors, lanes = 1.
+
+    ONNX Runtime turns DequantizeLinear, Softmax, QuantizeLinear into its operator QLinearSoftmax, which computes in float32:
+    ``y = clamp(rint(scaled[i] / sum(exponentials[i])) + zero_point)`` with ``i = x - max(x) + 255``, the sum from the first
+    channel to the last. Source: measured on version 1.31.1 and its published kernel; see :class:`SoftmaxContents`.
+
+    Parameters
+    ----------
+    element, output
+        8-bit types, both signed or both unsigned.
+    channels
+        Elements of a vector.
+    levels
+        The greatest quotient: ``floor(1 / output scale)``.
+    zero_point
+        Of the output.
+    vectors
+        Vectors of a frame: rows times columns.
+    """
+
+    element: IntType
+    output: IntType
+    channels: int
+    levels: int
+    zero_point: int
+    vectors: int = 1
+
+    def __post_init__(self) -> None:
+        for name in "element", "output":
+            if getattr(self, name).bits != 8:
+                raise ValueError(f"{name} must have 8 bits, not {getattr(self, name).bits}")
+        if self.output.signed != self.element.signed:
+            raise ValueError(f"output must be {self.element} like the input, not {self.output}")
+        for name in "channels", "vectors":
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)!r}")
+        if not 0 <= self.levels < 1 << 22:
+            raise ValueError(f"levels must be in 0..4194303, not {self.levels!r}")
+        if not self.output.min <= self.zero_point <= self.output.max:
+            raise ValueError(f"zero_point must be in {self.output.min}..{self.output.max}, not {self.zero_point!r}")
+
+    @property
+    def inputs(self) -> tuple[Stream, ...]:
+        return (Stream(element=self.element, lanes=1, words=self.channels * self.vectors),)
+
+    @property
+    def outputs(self) -> tuple[Stream, ...]:
+        return (Stream(element=self.output, lanes=1, words=self.channels * self.vectors),)
+
+    def compute(self, words: Words, contents: "SoftmaxContents") -> Words:
+        vectors = words.reshape(-1, self.channels)
+        index = vectors - vectors.max(1, keepdims=True) + 255
+        total = np.add.accumulate(contents.exponentials[index], axis=1, dtype=F32)[:, -1:]
+        quotients = np.rint(contents.scaled[index] / total).astype(np.int64)
+        return clamp(quotients + self.zero_point, self.output.min, self.output.max).reshape(-1, 1)
+
+    @property
+    def gap(self) -> int:
+        """Cycles from the last element of a vector to the first of the next."""
+        return 1 + FETCH + self.channels * (ADD + EACH)
+
+    def departures(self, arrivals: np.ndarray) -> np.ndarray:
+        """A vector is read, summed (ADD cycles an element) and divided (EACH cycles an element) before the next is read."""
+        gaps = np.ones(len(arrivals), np.int64)
+        gaps[self.channels - 1 :: self.channels] = self.gap
+        last = serve(arrivals, gaps)[self.channels - 1 :: self.channels]
+        first = last[:, None] + 1 + FETCH + self.channels * ADD + EACH
+        return (first + EACH * np.arange(self.channels)).ravel()
+
+    def needed(self, k: Any, port: int = 0) -> Any:
+        return (k // self.channels + 1) * self.channels
+
+    def accepted(self, k: Any, port: int = 0) -> Any:
+        """While a vector's last output word waits, the next vector may be read."""
+        return ((k + 1) // self.channels + 1) * self.channels
+
+    def cost(self) -> Cost:
+        """Block RAM for 512 float32 (one of 18 kbit), and for the vector. Synthesised for ECP5 with 12 channels: see below."""
+        counter = max(1, (self.channels - 1).bit_length())
+        bram = bram_blocks(512, 32) + bram_blocks(self.channels, 8)
+        cycles = self.vectors * (self.channels - 1 + self.gap)
+        return Cost(cycles=cycles, resources=Resources(lut=560 + 4 * counter, ff=300 + 2 * counter, bram=bram))
+
+    def create(self, contents: "SoftmaxContents") -> "Softmax":
+        return Softmax(self, contents)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SoftmaxContents:
+    """Tables of 256 float32 for ``i = x - max(x) + 255``.
+
+    Parameters
+    ----------
+    exponentials
+        ``f32(exp((i - 255 + b) * sx))``, b such that the sum of all channels stays finite.
+    scaled
+        ``f32(exponentials * floor(f32(1 / sy)))``.
+    """
+
+    exponentials: np.ndarray
+    scaled: np.ndarray
+
+
+def softmax_params(
+    element: QuantType, output: QuantType, channels: int, vectors: int = 1
+) -> tuple[SoftmaxParams, SoftmaxContents]:
+    """The hardware for a quantised softmax; ``ValueError`` where ONNX Runtime's float32 numbers would overflow."""
+    levels = int(np.floor(F32(1) / F32(output.scale)))
+    params = SoftmaxParams(
+        element=element.integer,
+        output=output.integer,
+        channels=channels,
+        levels=levels,
+        zero_point=output.zero_point,
+        vectors=vectors,
+    )
+    headroom = float(np.log(F32(np.finfo(F32).max) / F32(channels)))
+    b = max(0.0, headroom - 5) / element.scale
+    exponentials = np.array([math.exp((i - 255 + b) * element.scale) for i in range(256)]).astype(F32)
+    if float(exponentials[-1]) * levels > float(np.finfo(F32).max):
+        least = float(exponentials[-1]) / float(np.finfo(F32).max)
+        raise ValueError(f"output scale must be at least {least:.3g} for {channels} channels, not {output.scale!r}")
+    return params, SoftmaxContents(exponentials=exponentials, scaled=exponentials * F32(levels))
+
+
+#: A float that is not negative: mantissa · 2**exponent, the mantissa's highest bit set but for the least exponent.
+FLOAT = data.StructLayout({"mantissa": 24, "exponent": signed(10)})
+#: The same in the tables, with float32's exponents (1..254).
+FLOAT_BITS = data.StructLayout({"mantissa": 24, "exponent": 8})
+#: Exponent of quotients that are integers; keeps the exponents of small ones within 10 bits.
+UNIT = 255
+
+
+class Then(enum.Enum, shape=2):
+    """What follows a rounded sum or quotient."""
+
+    ORDER = 0
+    START = 1
+    EMIT = 2
+
+
+class Softmax(wiring.Component):
+    """Hardware for :class:`SoftmaxParams`: one positive float32 adder with a divider before it.
+
+    The adder sums the exponentials. It rounds quotients to integers too, by adding 2**23. Its steps: order the operands by
+    exponent, shift the smaller one (two steps; what is shifted out is kept as one sticky bit), add, normalise, round half to
+    even. The divider gives 26 bits; a quotient of two mantissas never lies halfway between two floats, so that the rest
+    counts as not zero.
+
+    Members
+    -------
+    i : stream of ``params.inputs[0]``
+    o : stream of ``params.outputs[0]``
+    """
+
+    def __init__(self, params: SoftmaxParams, contents: SoftmaxContents):
+        self.params, self.contents = params, contents
+        super().__init__({"i": In(params.inputs[0].signature), "o": Out(params.outputs[0].signature)})
+
+    def elaborate(self, platform: Any) -> Module:
+        p, m = self.params, Module()
+        count = Signal(range(p.channels))
+        last = Signal()
+        dividing = Signal()  # the second pass over the vector, which divides; the first one sums
+        m.d.comb += last.eq(count == p.channels - 1)
+        advance = count.eq(Mux(last, 0, count + 1))
+        operand = self._fetch(m, count, dividing)
+
+        total, divisor, big = Signal(FLOAT), Signal(FLOAT), Signal(FLOAT)
+        small, distance, far = Signal(26), Signal(5), Signal()  # two more bits below the mantissa
+        wide, exponent = Signal(27), Signal(signed(10))  # a sum or quotient; its exponent if the highest bit is 0
+        mantissa, up, carry = Signal(24), Signal(), wide[-1]
+        remainder, step = Signal(25), Signal(range(DIVIDE))
+        afterwards = Signal(Then)
+
+        other = data.View(
+            FLOAT, Mux(dividing, FLOAT.const({"mantissa": 1 << 23, "exponent": UNIT}).as_value(), operand.as_value())
+        )
+        ahead, behind, trial = Signal(signed(11)), Signal(signed(11)), Signal(signed(26))
+        rounded = Signal(25)
+        m.d.comb += [
+            ahead.eq(total.exponent - other.exponent),
+            behind.eq(other.exponent - total.exponent),
+            trial.eq(remainder - divisor.mantissa),
+            rounded.eq(mantissa + up),
+        ]
+        with m.If(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
+        with m.FSM():
+            with m.State("READ"):
+                m.d.comb += self.i.ready.eq(1)
+                m.d.sync += [total.mantissa.eq(0), total.exponent.eq(1), step.eq(FETCH - 1)]
+                with m.If(self.i.valid):
+                    m.d.sync += advance
+                    with m.If(last):
+                        m.next = "FETCH"
+            with m.State("FETCH"):
+                m.d.sync += step.eq(step - 1)
+                with m.If(step == 0):
+                    m.next = "ORDER"
+
+            with m.State("START"):
+                m.d.sync += [remainder.eq(operand.mantissa), step.eq(DIVIDE - 1), afterwards.eq(Then.ORDER)]
+                with m.If(count == 0):
+                    m.d.sync += divisor.eq(total)
+                m.next = "DIVIDE"
+            with m.State("DIVIDE"):
+                m.d.sync += [
+                    remainder.eq(Mux(trial < 0, remainder, trial) << 1),
+                    wide.eq(Cat(1, trial >= 0, wide[1:-1])),
+                    exponent.eq(operand.exponent - divisor.exponent + UNIT - 24),
+                    step.eq(step - 1),
+                ]
+                with m.If(step == 0):
+                    m.d.sync += advance
+                    m.next = "NORMALISE"
+
+            with m.State("ORDER"):
+                apart = Mux(ahead < 0, behind, ahead)
+                m.d.sync += [distance.eq(apart), far.eq(apart[5:].any())]
+                with m.If(ahead < 0):
+                    m.d.sync += [big.eq(other), small.eq(total.mantissa << 2)]
+                with m.Else():
+                    m.d.sync += [big.eq(total), small.eq(other.mantissa << 2)]
+                with m.If(dividing):
+                    m.d.sync += afterwards.eq(Then.EMIT)
+                with m.Else():
+                    m.d.sync += [advance, dividing.eq(last), afterwards.eq(Mux(last, Then.START, Then.ORDER))]
+                m.next = "SHIFT"
+            with m.State("SHIFT"):
+                m.d.sync += small.eq(_shift(small, distance, (0, 1, 2)))
+                m.next = "SHIFT FAR"
+            with m.State("SHIFT FAR"):
+                m.d.sync += small.eq(Mux(far, small.any(), _shift(small, distance, (3, 4))))
+                m.next = "ADD"
+            with m.State("ADD"):
+                m.d.sync += [wide.eq((big.mantissa << 2) + small), exponent.eq(big.exponent)]
+                m.next = "NORMALISE"
+            with m.State("NORMALISE"):
+                m.d.sync += [
+                    mantissa.eq(Mux(carry, wide[3:], wide[2:])),
+                    up.eq(Mux(carry, wide[2] & (wide[3] | wide[:2].any()), wide[1] & (wide[2] | wide[0]))),
+                    exponent.eq(exponent + carry),
+                ]
+                m.next = "ROUND"
+            with m.State("ROUND"):
+                m.d.sync += [
+                    total.mantissa.eq(Cat(rounded[:23], rounded[23:].any())),
+                    total.exponent.eq(exponent + rounded[24]),
+                ]
+                with m.Switch(afterwards):
+                    with m.Case(Then.ORDER):
+                        m.next = "ORDER"
+                    with m.Case(Then.START):
+                        m.next = "START"
+                    with m.Case(Then.EMIT):
+                        m.next = "EMIT"
+
+            with m.State("EMIT"):
+                quotient = total.mantissa[: max(1, p.levels.bit_length())]
+                with m.If(~self.o.valid | self.o.ready):
+                    m.d.sync += self.o.payload[0].eq(clamp(quotient + p.zero_point, p.output.min, p.output.max))
+                    m.d.sync += [self.o.valid.eq(1), dividing.eq(count != 0)]
+                    with m.If(count == 0):
+                        m.next = "READ"
+                    with m.Else():
+                        m.next = "START"
+        return m
+
+    def _fetch(self, m: Module, count: Signal, dividing: Signal) -> Any:
+        """Store the vector; the float of element ``count``, FETCH cycles later."""
+        p = self.params
+        m.submodules.vector = vector = Memory(shape=p.element.shape, depth=p.channels, init=[])
+        tables = np.concatenate([self.contents.exponentials, self.contents.scaled])
+        m.submodules.tables = table = Memory(shape=FLOAT_BITS, depth=512, init=_unpack(tables))
+        store, load, look_up = vector.write_port(), vector.read_port(), table.read_port()
+        x, largest, index, operand = Signal(p.element.shape), Signal(p.element.shape), Signal(8), Signal(FLOAT)
+        taken = self.i.valid & self.i.ready
+        m.d.comb += [store.addr.eq(count), store.data.eq(self.i.payload[0]), store.en.eq(taken), load.addr.eq(count)]
+        m.d.comb += look_up.addr.eq(Cat(index, dividing))
+        m.d.sync += [
+            x.eq(load.data),
+            index.eq(x - largest - 1),  # modulo 256: 255 - (largest - x)
+            operand.mantissa.eq(look_up.data.mantissa),
+            operand.exponent.eq(look_up.data.exponent),
+        ]
+        with m.If(taken & ((count == 0) | (self.i.payload[0] > largest))):
+            m.d.sync += largest.eq(self.i.payload[0])
+        return operand
+
+
+def _shift(small: Value, distance: Value, levels: tuple[int, ...]) -> Value:
+    """``small >> distance`` for these bits of ``distance``; what falls off is kept as a one in the last bit."""
+    for n in levels:
+        lost = small[: 1 << n].any()
+        small = Mux(distance[n], (small >> (1 << n)) | lost, small)
+    return small
+
+
+def _unpack(floats: np.ndarray) -> list[dict[str, int]]:
+    """Non-negative float32 as :data:`FLOAT_BITS`; numbers below 2**-126 have the exponent 1 and no leading one."""
+    bits = floats.astype(F32).view(np.uint32).astype(np.int64)
+    exponents, fractions = bits >> 23, bits & (1 << 23) - 1
+    mantissas = fractions + ((exponents > 0) << 23)
+    return [{"mantissa": int(f), "exponent": int(e)} for f, e in zip(mantissas, np.maximum(exponents, 1), strict=True)]

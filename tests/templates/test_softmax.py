@@ -1,0 +1,130 @@
+import numpy as np
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from hwgen.arith import IntType
+from hwgen.graph import QuantType
+from hwgen.templates.softmax import SoftmaxParams, softmax_params
+from hwgen.testing import NO_STALL, STALLS, run_streams
+from tests.templates.contract import check_arrivals, check_limits, check_timing
+
+INT8, UINT8 = IntType(8), IntType(8, False)
+
+
+def quant(integer, scale, zero_point):
+    return QuantType(integer=integer, scale=float(np.float32(scale)), zero_point=zero_point)
+
+
+def built(integer=INT8, in_scale=0.125, out_scale=1 / 256, zero_point=None, channels=5, vectors=1):
+    zero_point = integer.min if zero_point is None else zero_point
+    return softmax_params(quant(integer, in_scale, 3), quant(integer, out_scale, zero_point), channels, vectors)
+
+
+def vectors_of(integer, channels, count, spread, seed=0):
+    """Vectors around random levels, and the extremes: all least, all greatest, one greatest."""
+    rng = np.random.default_rng(seed)
+    x = np.rint(rng.normal(rng.integers(integer.min, integer.max, (count, 1)), spread, (count, channels)))
+    x[0], x[1], x[2], x[2, -1] = integer.min, integer.max, integer.min, integer.max
+    return np.clip(x, integer.min, integer.max).astype(np.int64).reshape(-1, 1)
+
+
+def onnx_session(input_type, output_type, channels, rows, opset):
+    """ONNX Runtime in the reference mode; it must choose its integer operator, which it then runs."""
+    names = {INT8: (TensorProto.INT8, np.int8), UINT8: (TensorProto.UINT8, np.uint8)}
+    constants = []
+    for name, q in ("x", input_type), ("y", output_type):
+        constants.append(numpy_helper.from_array(np.float32(q.scale), f"{name}_scale"))
+        constants.append(numpy_helper.from_array(names[q.integer][1](q.zero_point), f"{name}_zero"))
+    nodes = [
+        helper.make_node("DequantizeLinear", ["x", "x_scale", "x_zero"], ["real"]),
+        helper.make_node("Softmax", ["real"], ["shares"], axis=1),
+        helper.make_node("QuantizeLinear", ["shares", "y_scale", "y_zero"], ["y"]),
+    ]
+    ends = [helper.make_tensor_value_info(n, names[input_type.integer][0], [rows, channels]) for n in "xy"]
+    graph = helper.make_graph(nodes, "softmax", ends[:1], ends[1:], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    options = ort.SessionOptions()
+    options.add_session_config_entry("session.qdqisint8allowed", "1")
+    options.intra_op_num_threads = 1
+    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_compute_is_onnx_runtime(seed):
+    rng = np.random.default_rng(seed)
+    integer = (INT8, UINT8)[seed % 2]
+    channels = int(rng.choice([1, 2, 3, 10, 12, 100, 1000]))
+    in_scale = rng.choice([2.0 ** rng.integers(-10, 5), np.exp(rng.uniform(-12, 5))])
+    out_scale = rng.choice([1 / 256, 1 / 255, 1 / 128, rng.uniform(0.0035, 0.1), 1.5])
+    zero_point = int(rng.choice([integer.min, 0, integer.max, 7]))
+    x_type, y_type = (
+        quant(integer, in_scale, int(rng.integers(integer.min, integer.max + 1))),
+        quant(integer, out_scale, zero_point),
+    )
+    params, contents = softmax_params(x_type, y_type, channels)
+    rows = min(2000, 50_000 // channels)
+    words = vectors_of(integer, channels, rows, rng.choice([1, 3, 10, 40, 300]), seed)
+    session = onnx_session(x_type, y_type, channels, rows, (11, 13, 17)[seed % 3])
+    x = words.reshape(rows, channels).astype(np.int8 if integer.signed else np.uint8)
+    expected = session.run(None, {"x": x})[0]
+    assert (params.compute(words, contents=contents) == expected.reshape(-1, 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("integer", "in_scale", "out_scale", "zero_point", "channels", "spread"),
+    [
+        (INT8, 0.125, 1 / 256, -128, 12, 20),
+        (INT8, 0.0001, 0.0117, -100, 1, 9),
+        (UINT8, 0.02, 1 / 255, 0, 3, 30),
+        (UINT8, 30.0, 1 / 256, 3, 4, 2),  # exponentials below the least normal float, and zeros
+        (INT8, 0.7, 1.5, 5, 4, 20),  # a scale above one: every quotient is zero
+        (INT8, 2.0**-7, 1 / 1024, 127, 33, 60),
+        (UINT8, 0.05, 1 / 4000, 0, 40, 40),  # saturates
+    ],
+)
+def test_hardware_is_reference(integer, in_scale, out_scale, zero_point, channels, spread):
+    params, contents = built(integer, in_scale, out_scale, zero_point, channels)
+    words = vectors_of(integer, channels, max(3, 200 // channels), spread)
+    run = run_streams(params, [words], [len(words)], contents=contents)
+    assert (run.outputs[0] == params.compute(words, contents=contents)).all()
+
+
+@pytest.mark.parametrize("i_pause", STALLS)
+@pytest.mark.parametrize("o_pause", [NO_STALL, (1, 1, 0), (1,) * 90 + (0,)])
+def test_stalls(i_pause, o_pause):
+    params, contents = built(in_scale=0.03, channels=3, vectors=2)
+    words = vectors_of(INT8, 3, 6, 30)
+    run = run_streams(params, [words], [18], contents=contents, i_pause=i_pause, o_pause=o_pause)
+    assert (run.outputs[0] == params.compute(words, contents=contents)).all()
+
+
+@pytest.mark.parametrize(("channels", "vectors"), [(1, 1), (2, 1), (5, 2)])
+def test_timing_is_the_model(channels, vectors):
+    params, contents = built(channels=channels, vectors=vectors)
+    assert params.cost().cycles == vectors * (43 * channels + 5 + channels)
+    check_timing(params, contents)
+    check_arrivals(params, contents)
+
+
+@pytest.mark.parametrize(("channels", "vectors"), [(1, 1), (3, 1), (2, 2)])
+def test_needed_and_accepted_are_the_hardware(channels, vectors):
+    check_limits(*built(channels=channels, vectors=vectors))
+
+
+def test_errors():
+    good = {"element": INT8, "output": INT8, "channels": 5, "levels": 256, "zero_point": -128}
+    SoftmaxParams(**good)
+    for change, message in (
+        ({"element": IntType(7)}, r"element must have 8 bits, not 7"),
+        ({"output": IntType(9)}, r"output must have 8 bits, not 9"),
+        ({"output": UINT8}, r"output must be int8 like the input, not uint8"),
+        ({"channels": 0}, r"channels must be positive, not 0"),
+        ({"vectors": 0}, r"vectors must be positive, not 0"),
+        ({"levels": 1 << 22}, r"levels must be in 0\.\.4194303, not 4194304"),
+        ({"zero_point": 128}, r"zero_point must be in -128\.\.127, not 128"),
+    ):
+        with pytest.raises(ValueError, match=f"^{message}$"):
+            SoftmaxParams(**good | change)
+    with pytest.raises(ValueError, match=r"^output scale must be at least 0\.00337 for 2 channels, not 0\.0029\d+$"):
+        built(out_scale=1 / 340, channels=2)
