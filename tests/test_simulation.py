@@ -129,10 +129,14 @@ def test_cycle_limit(folder):
         simulate(folder, many, {}, limit_cycles=1000)
 
 
+@pytest.mark.slow
 def test_waveform(folder, tmp_path):
     trace = tmp_path / "waves.fst"
     assert simulate(folder, FRAMES[:2], all_of(FRAMES[:2]), trace=trace).mismatches == 0
     assert trace.stat().st_size > 1000
+    assert trace.read_bytes()[:9] == b"\0" + (329).to_bytes(8, "big")  # an FST file starts with its header block
+    with pytest.raises(HwgenError, match=r"^cannot write the waveform .*none/waves\.fst: there is no such folder$"):
+        simulate(folder, FRAMES[:2], {}, trace=tmp_path / "none" / "waves.fst")
 
 
 def test_bad_arguments(folder, tmp_path):
@@ -146,6 +150,7 @@ def test_bad_arguments(folder, tmp_path):
         simulate(tmp_path, FRAMES, {})
 
 
+@pytest.mark.slow
 def test_damaged_model_is_built_anew_by_two_at_once(folder, tmp_path, monkeypatch):
     """The cache of this test starts as a copy of what the other tests use, then its model is cut short."""
     simulate(folder, FRAMES[:1], {})

@@ -14,7 +14,7 @@ import numpy as np
 from ..arith import IntType
 from ..errors import HwgenError
 from ..streams import Stream, Words
-from .verilator import verilate
+from .verilator import sim_folder, verilate
 
 __all__ = ["Bench", "Channel", "Outcome", "pack", "unpack"]
 
@@ -139,7 +139,9 @@ class Bench:
         HwgenError
             If the simulation cannot be built or does not start.
         """
-        harness = (_sim_folder() / "harness.v").read_text()
+        if trace is not None and not trace.absolute().parent.is_dir():
+            raise HwgenError(f"cannot write the waveform {trace}: there is no such folder")
+        harness = (sim_folder() / "harness.v").read_text()
         sources = {"tb.v": self.testbench(), "harness.v": harness, f"{self.name}.v": self.verilog}
         model = verilate(sources, "tb", trace=trace is not None)
         for channel, words in zip(self.sources, inputs, strict=True):
@@ -319,12 +321,6 @@ def _monitor(c: Channel, times: str) -> str:
     .valid({c.name}_valid), .ready({c.name}_ready), .count({c.name}_count), .violated({c.name}_violated));"""
 
 
-def _sim_folder() -> Path:
-    """Where sim/ is: inside the installed package, or beside it in a source checkout."""
-    package = Path(__file__).resolve().parents[1]
-    return next(f for f in (package / "sim", package.parent / "sim") if (f / "harness.v").is_file())
-
-
 def _execute(command: Sequence[str], folder: Path, limit: int, progress: Callable[[int], None] | None) -> None:
     import find_libpython
     from cocotb_tools import config
@@ -334,7 +330,7 @@ def _execute(command: Sequence[str], folder: Path, limit: int, progress: Callabl
     env |= {
         "GPI_USERS": f"{find_libpython.find_libpython()};{config.pygpi_entry_point()}",
         "PYGPI_PYTHON_BIN": sys.executable,
-        "PYTHONPATH": os.pathsep.join([str(_sim_folder()), *sys.path]),
+        "PYTHONPATH": os.pathsep.join([str(sim_folder()), *sys.path]),
         "COCOTB_TOPLEVEL": "tb",
         "COCOTB_TEST_MODULES": "cocotb_bench",
         "COCOTB_RESULTS_FILE": str(folder / "results.xml"),

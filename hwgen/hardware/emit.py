@@ -12,7 +12,7 @@ from ..graph import Layout, QuantType, Tensor
 from ..mapping.design import Design, Link
 from ..output import FORMAT, MANIFEST, MARKER
 from ..streams import Stream
-from .top import Top, wires
+from .top import Top, check_design, wires
 from .verilog import check_name, convert
 
 __all__ = ["VECTORS", "emit", "manifest", "verilog"]
@@ -31,6 +31,7 @@ WAIVERS = {
 def verilog(design: Design) -> str:
     """The design as Verilog-2005, top module ``design.name``. The same design gives the same text, byte for byte."""
     check_name("design name", design.name)
+    check_design(design)
     header = f"""\
 // {design.name}: a neural network accelerator made by hwgen. Do not edit: build it again.
 // Ports: AXI4-Stream in (s_axis_*) and out (m_axis_*); one clock (clk), synchronous reset, active high (rst).

@@ -11,7 +11,7 @@ from ..mapping.design import Design, Port
 from ..streams import Stream
 from .verilog import check_name
 
-__all__ = ["Top", "axis", "wires"]
+__all__ = ["Top", "axis", "check_design", "wires"]
 
 
 def axis(stream: Stream) -> Stream:
@@ -25,6 +25,20 @@ def wires(design: Design, source: Port) -> str:
     if not source.stage:
         return "input"
     return f"{source.stage}__{design.stage(source.stage).o_ports[source.index]}"
+
+
+def check_design(design: Design) -> None:
+    """Raise ``ValueError`` where the names or links of ``design`` cannot become Verilog."""
+    names = [stage.name for stage in design.stages]
+    for name in names:
+        check_name("stage name", name)
+        if name.startswith(("s_axis_", "m_axis_")) or name in ("clk", "rst") or names.count(name) > 1:
+            raise ValueError(f"stage name must be unique and no port of the top, not {name!r}")
+    for link in design.links:
+        if link.sink.stage:
+            source, sink = design.stream(link.source), design.stage(link.sink.stage).params.inputs[link.sink.index]
+            if source != sink:
+                raise ValueError(f"link {link.source} to {link.sink}: streams must be equal, not {source} and {sink}")
 
 
 class Top(wiring.Component):
@@ -43,21 +57,13 @@ class Top(wiring.Component):
     Raises
     ------
     ValueError
-        If a stage's name is not a Verilog identifier or not unique, or a link joins streams that differ.
+        If a stage's name is not a Verilog identifier or not unique, or a link joins streams that differ
+        (:func:`check_design`).
     """
 
     def __init__(self, design: Design):
         self.design = design
-        names = [stage.name for stage in design.stages]
-        for name in names:
-            check_name("stage name", name)
-            if name.startswith(("s_axis_", "m_axis_")) or name in ("clk", "rst") or names.count(name) > 1:
-                raise ValueError(f"stage name must be unique and no port of the top, not {name!r}")
-        for link in design.links:
-            if link.sink.stage:
-                source, sink = design.stream(link.source), design.stage(link.sink.stage).params.inputs[link.sink.index]
-                if source != sink:
-                    raise ValueError(f"link {link.source} to {link.sink}: streams must be equal, not {source} and {sink}")
+        check_design(design)
         i, o = axis(design.input), axis(design.output)
         super().__init__(
             {

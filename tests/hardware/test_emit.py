@@ -57,7 +57,7 @@ emit(fifos(), Path(sys.argv[1]), board="b", figures={"interval": np.int64(20)}, 
 def test_same_bytes_whatever_the_surroundings(tmp_path):
     digests = []
     for k in range(2):
-        folder, cwd = tmp_path / f"out{k}" * (k + 1), tmp_path / f"cwd{k}"
+        folder, cwd = tmp_path / "/".join(["out"] * (k + 1)) / "final", tmp_path / f"cwd{k}"
         folder.mkdir(parents=True)
         cwd.mkdir()
         env = os.environ | {"PYTHONHASHSEED": str(k), "PYTHONPATH": str(ROOT)}

@@ -4,7 +4,8 @@ from dataclasses import replace
 import pytest
 
 from hwgen.arith import IntType
-from hwgen.hardware.top import Top, axis
+from hwgen.hardware.top import Top, axis, check_design
+from hwgen.hardware.verilog import convert
 from hwgen.mapping.design import Link, Port, Stage
 from hwgen.streams import Stream
 from hwgen.templates.fifo import FifoParams
@@ -23,6 +24,7 @@ def test_ports_are_axi_streams():
         "m_axis_tready": ("In", 1),
         "m_axis_tlast": ("Out", 1),
     }
+    convert(top, "top")  # Amaranth wants every component used
 
 
 @pytest.mark.parametrize(("bits", "wide"), [(1, 8), (8, 8), (9, 16), (17, 24), (56, 56)])
@@ -37,12 +39,12 @@ def test_stage_names(name):
     stages = [Stage(name=n, node="", params=FifoParams(stream=stream, depth=4)) for n in (name, "second")]
     message = "^stage name must be (a Verilog identifier|unique and no port of the top), not " + re.escape(repr(name)) + "$"
     with pytest.raises(ValueError, match=message):
-        Top(chain(stages, shape=(20, 1, 3)))
+        check_design(chain(stages, shape=(20, 1, 3)))
 
 
 def test_links_join_equal_streams():
     design = fifos()
     other = Stage(name="second", node="", params=FifoParams(stream=Stream(element=IntType(8), lanes=1, words=60), depth=4))
     with pytest.raises(ValueError, match=r"^link .*'first'.* to .*'second'.*: streams must be equal, not Stream"):
-        Top(replace(design, stages=(design.stages[0], other)))
+        check_design(replace(design, stages=(design.stages[0], other)))
     assert design.links[1] == Link(Port("first"), Port("second"))
