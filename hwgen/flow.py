@@ -29,7 +29,7 @@ from .report import report
 from .results import BuildResult, CheckResult, LayerRow, OperatorRow, SimulateResult
 from .timing import Timing, predict
 
-__all__ = ["Choice", "build", "check", "choose", "simulate"]
+__all__ = ["Choice", "build", "check", "choose", "expected_tensors", "simulate"]
 
 Progress = Callable[[str, float], None]  #: told the name of a step and the share of it that is done
 MODEL = "model.onnx"  #: the quantised network, kept in the output folder
@@ -184,7 +184,7 @@ def build(
         result = _result(choice, target, folder)
         tell("test vectors", 0.0)
         frames = random_frames(graph, VECTOR_FRAMES)
-        expected, _ = _expected(graph, loaded, frames)
+        expected, _ = expected_tensors(graph, loaded, frames)
         vectors = {"inputs": frames.hardware, **expected}
         tell("writing Verilog", 0.0)
         emit(
@@ -262,7 +262,7 @@ def simulate(
     loaded = load_onnx(folder / MODEL)
     graph = import_model(loaded)
     frames = (random_frames(graph, VECTOR_FRAMES) if inputs is None else load_frames(inputs, graph)).limited(limit)
-    expected, compared = _expected(graph, loaded, frames, lambda share: tell("ONNX Runtime", share))
+    expected, compared = expected_tensors(graph, loaded, frames, lambda share: tell("ONNX Runtime", share))
     tell("building the simulator", 0.0)
     run = simulation.simulate(
         folder,
@@ -289,7 +289,7 @@ def simulate(
     )
 
 
-def _expected(
+def expected_tensors(
     graph: Graph, model: onnx.ModelProto, frames: Frames, progress: Callable[[float], None] = lambda share: None
 ) -> tuple[dict[str, np.ndarray], int]:
     """ONNX Runtime's numbers for each tensor that has an alias, (N, H, W, C); and how many elements all aliases have.

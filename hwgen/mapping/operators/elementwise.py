@@ -8,8 +8,8 @@ from ...streams import Stream
 from ...templates.add import add_tables
 from ...templates.argmax import ArgMaxParams
 from ...templates.concat import ConcatParams
-from ...templates.softmax import softmax
-from ...templates.table import TableContents, table_params
+from ...templates.softmax import softmax_params
+from ...templates.table import table_params
 from ...templates.window import WindowParams
 from .base import Block, Unrolling, divisors
 
@@ -55,9 +55,8 @@ class ElementwiseOperator:
             case Add():
                 return (self._add(u),)
             case Table():
-                params = table_params(stream, output, node.table)
-                values = TableContents(values=node.table)
-                return (Block(suffix="table", params=params, contents=lambda: values),)
+                params, values = table_params(stream, output, node.table)
+                return (Block(suffix="table", params=params, contents=(lambda: values) if values is not None else None),)
             case Concat():
                 counts = tuple(s.shape[2] for s in self.sources)
                 return (
@@ -79,7 +78,7 @@ class ElementwiseOperator:
                 )
                 return (Block(suffix="window", params=frame),)
             case Softmax():
-                soft, contents = softmax(source.type, self.result.type, channels)
+                soft, contents = softmax_params(source.type, self.result.type, channels)
                 return (Block(suffix="softmax", params=soft, contents=lambda: contents),)
             case ArgMax():
                 return (Block(suffix="argmax", params=ArgMaxParams(element=element, channels=channels, last=node.last)),)

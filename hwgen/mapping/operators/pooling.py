@@ -7,6 +7,7 @@ import numpy as np
 from ...arith import IntType
 from ...graph import AveragePool, GlobalAveragePool, Graph, MaxPool
 from ...requantise import requantise
+from ...templates.average import average
 from ...templates.fifo import FifoParams
 from ...templates.pool import GlobalSumParams, WindowMaxParams
 from ...templates.window import WindowParams
@@ -54,8 +55,19 @@ class WindowPoolOperator:
             pad_value=element.min if isinstance(self.node, MaxPool) else self.source.type.zero_point,
         )
         if isinstance(self.node, AveragePool):
-            params, contents = self._average(u)
-            return Block(suffix="window", params=window), Block(suffix="mean", params=params, contents=lambda: contents)
+            params, tables = average(
+                self.source.type,
+                self.result.type,
+                height=height,
+                width=width,
+                channels=channels,
+                lanes=u.lanes,
+                kernel=self.node.kernel,
+                strides=self.node.strides,
+                pads=self.node.pads,
+                count_include_pad=self.node.count_include_pad,
+            )
+            return Block(suffix="window", params=window), Block(suffix="mean", params=params, contents=lambda: tables)
         words = self.node.kernel[0] // u.rows * self.node.kernel[1]
         largest = WindowMaxParams(
             element=element, words=words, rows=u.rows, lanes=u.lanes, vectors=self.result.elements // u.lanes

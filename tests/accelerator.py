@@ -1,0 +1,62 @@
+"""Build a network into a folder and simulate it against ONNX Runtime; shared by tests and benchmarks."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from hwgen.board import Board
+from hwgen.flow import Choice, choose, expected_tensors
+from hwgen.frontend import import_model
+from hwgen.graph import Graph
+from hwgen.hardware.emit import emit
+from hwgen.inputs import make_frames
+from hwgen.output import OutputFolder
+from hwgen.simulation import SimulationResult, simulate
+
+__all__ = ["Built", "build_network", "random_board", "run"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Built:
+    """An emitted network with the frames to try it on."""
+
+    graph: Graph
+    choice: Choice
+    folder: Path
+    inputs: np.ndarray
+    expected: dict[str, np.ndarray]
+
+
+def random_board(rng: np.random.Generator, board: Board) -> Board:
+    """The same board with a random number of multipliers, few as a rule."""
+    return replace(board, budget=replace(board.budget, dsp=int(2 ** rng.uniform(3, 8))))
+
+
+def build_network(
+    model: onnx.ModelProto, frames: np.ndarray, board: Board, folder: Path, objective: str = "throughput"
+) -> Built:
+    """Choose, emit into ``folder``, and ask ONNX Runtime for every tensor."""
+    graph = replace(import_model(model), name="net")
+    choice = choose(graph, board, objective, None)
+    with OutputFolder(folder) as fresh:
+        emit(choice.design, fresh, board=board.name)
+    given = make_frames(graph, frames)
+    expected, _ = expected_tensors(graph, model, given)
+    return Built(graph=graph, choice=choice, folder=folder, inputs=given.hardware, expected=expected)
+
+
+def run(built: Built, stalls: int | None = None) -> SimulationResult:
+    """Simulate; ``AssertionError`` on any difference in numbers, or without stalls in the predicted cycles."""
+    result = simulate(built.folder, built.inputs, built.expected, stalls=stalls)
+    assert result.mismatches == 0, str(result.first_mismatch)
+    timing = built.choice.timing
+    if stalls is None:
+        measured = result.intervals[len(result.intervals) // 2 :].tolist()
+        assert measured == [timing.interval] * len(measured), (
+            f"interval {measured}, predicted {timing.interval} ({timing.bottleneck})"
+        )
+        off = abs(result.latency_cycles - timing.latency)
+        assert off <= max(2, 0.01 * timing.latency), f"latency {result.latency_cycles}, predicted {timing.latency}"
+    return result
