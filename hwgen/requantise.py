@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .arith import round_half_even
+from .errors import HwgenError
 
 __all__ = ["Requantisation", "check", "reference", "requantise"]
 
@@ -131,7 +132,8 @@ def requantise(
     acc_lo, acc_hi
         (channels,) integers: range of the accumulator without bias.
 
-    Least multiplier bits first, then least offset bits. Proven by :func:`check` before it is returned.
+    Least multiplier bits first, then least offset bits. Proven by :func:`check` before it is returned. Raises HwgenError
+    where more than 16384 fixes are needed: scales some 2**24 apart in one layer, both with a varying output.
     """
     channels = _Channels(
         np.asarray(scale, np.float32), int(zero_point), int(lo), int(hi),
@@ -259,13 +261,19 @@ class _Search:
 
     def by_fixes(self) -> Requantisation:
         """With any number of fixes, for what no line comes near: accumulators beyond 2**24, or scales far apart."""
-        largest = min(float(self.channels.scale.max()), 1.0 * len(self.outputs))
-        shift = int(np.clip(24 - np.ceil(np.log2(largest)), 1, _MAX_SHIFT - 1))
-        found = []
-        for window in range(-1, shift, 4):
-            result = self.solution(shift, window, self.levels(np.array([shift]), np.array([window])), _FAR)
-            found += [result] if result is not None else []
-        return min(found, key=lambda r: (len(r.fixes), _price(r)))
+        best, allowed = None, 1 << 14
+        for shift in range(8, _MAX_SHIFT, 4):
+            for window in (-1, *range(max(shift - 24, 0), shift - 12, 4)):
+                levels = self.levels(np.array([shift]), np.array([window]))
+                result = self.solution(shift, window, levels, allowed)
+                if result is not None:
+                    best, allowed = result, len(result.fixes) - 1
+        if best is None:
+            scale = self.channels.scale
+            raise HwgenError(
+                f"scales {scale.min()} to {scale.max()} are too far apart to requantise with one shift: quantise by tensor"
+            )
+        return best
 
     def solution(self, shift: int, window: int, levels: np.ndarray, allowed: int) -> Requantisation | None:
         """The lines of all channels, and at most ``allowed`` fixes where there is none."""

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwgen.arith import round_half_even
+from hwgen.errors import HwgenError
 from hwgen.requantise import check, reference, requantise
 
 INT8 = {"zero_point": 0, "lo": -128, "hi": 127}
@@ -134,6 +135,12 @@ def test_beyond_float32_integers_fixes_remain():
     assert len(check(dataclasses.replace(result, fixes=result.fixes[1:]), **args)) >= 1
     assert delta != 0
     assert reference(acc, args["scale"][c], 0, -128, 127) == result.apply(c, acc, -128, 127)
+
+
+def test_scales_too_far_apart():
+    text = r"^scales 1e-06 to 100\.0 are too far apart to requantise with one shift: quantise by tensor$"
+    with pytest.raises(HwgenError, match=text):
+        requantise(**arguments([100, 1e-6], 0, -(2**27), 2**27))
 
 
 def test_check_finds_a_wrong_offset():
