@@ -62,9 +62,9 @@ class ArgMaxParams:
         return (k + 2) * self.channels - 1
 
     def cost(self) -> Cost:
-        """Largest element, its index, a counter and the output; a comparator of a LUT for two bits."""
+        """Largest element, its index, a counter and the output; a comparator of carry cells."""
         index = self.outputs[0].bits
-        lut = -(-self.element.bits // 2) + 4 * index + 4
+        lut = self.element.bits + 6 * index
         return Cost(cycles=self.channels, resources=Resources(lut=lut, ff=self.element.bits + 3 * index + 1))
 
     def create(self) -> "ArgMax":

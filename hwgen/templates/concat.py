@@ -79,7 +79,7 @@ class ConcatParams:
     def cost(self) -> Cost:
         """An output register behind a multiplexer of the inputs (a LUT4 for each further input and bit), two counters."""
         bits, counters = self.outputs[0].bits, max(self.chunks).bit_length() + len(self.channels).bit_length()
-        lut = bits * (len(self.channels) - 1) + 3 * counters + 2 * len(self.channels)
+        lut = bits * (len(self.channels) - 1) + 8 * counters
         return Cost(cycles=self.outputs[0].words, resources=Resources(lut=lut, ff=bits + counters + 1))
 
     def create(self) -> "Concat":

@@ -74,12 +74,12 @@ class TableParams:
 
     def cost(self) -> Cost:
         """Synthesised for ECP5: a table of up to 256 words is LUTs, 19 for each output bit and lane at 256; from 512 words
-        on it is block RAM, of which two lanes share one (two ports). A clamp is up to two comparators and a multiplexer.
+        on it is block RAM, of which two lanes share one (two ports). A clamp is up to two comparators (carry cells) and a multiplexer.
         """
         lanes, element, bits = self.stream.lanes, self.stream.element, self.output.bits
         if self.limits is not None:
             tests = (self.limits[0] > element.min) + (self.limits[1] < element.max)
-            lut = lanes * tests * (-(-element.bits // 2) + bits // 2)
+            lut = lanes * tests * (element.bits + 3 * bits // 4)
             return Cost(cycles=self.stream.words, resources=Resources(lut=lut + 2, ff=lanes * bits + 1))
         if element.bits <= LUT_ROM_BITS:
             lut = lanes * bits * max(1, 19 * (1 << element.bits) // 256)

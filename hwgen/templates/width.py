@@ -68,12 +68,13 @@ class WidthParams:
         return self.needed(k)
 
     def cost(self) -> Cost:
-        """One wide shift register; splitting puts a multiplexer before each bit but those of the last part."""
+        """One wide shift register; splitting puts a multiplexer (a LUT) before each bit."""
         bits = max(self.stream.bits, self.lanes * self.stream.element.bits)
         counter = max(self.joined, self.parts).bit_length()
-        muxes = bits - bits // self.parts if self.parts > 1 else 0
         cycles = self.stream.words * self.parts
-        return Cost(cycles=cycles, resources=Resources(lut=muxes + 2 * counter + 3, ff=bits + counter))
+        if self.joined > 1:
+            return Cost(cycles=cycles, resources=Resources(lut=2 * counter + 3, ff=bits + counter))
+        return Cost(cycles=cycles, resources=Resources(lut=bits + 2 * counter + 4, ff=bits + counter + 2))
 
     def create(self) -> "Width":
         return Width(self)

@@ -69,7 +69,7 @@ def _starved(params: Any, contents: Any, words: list[Words], k: int, limits: lis
     o_ports = [getattr(dut, n) for n in (["o"] if outputs == 1 else [f"o{p}" for p in range(outputs)])]
     delivered = [0] * len(words)
     offered = False
-    idle = params.cost().cycles + 200
+    idle = params.cost().cycles + 20
 
     async def process(ctx: Any) -> None:
         nonlocal offered
