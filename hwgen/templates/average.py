@@ -157,6 +157,11 @@ class AverageParams:
         )
 
     def create(self, contents: AverageTables) -> "Average":
+        expected = (self.sets, (1 << self.output.bits) - 1)
+        if contents.values.shape != (1 << self.input.bits,):
+            raise ValueError(f"values must have shape ({1 << self.input.bits},), not {contents.values.shape}")
+        if contents.thresholds.shape != expected:
+            raise ValueError(f"thresholds must have shape {expected}, not {contents.thresholds.shape}")
         return Average(self, contents)
 
 
@@ -272,13 +277,6 @@ class Average(wiring.Component):
     """
 
     def __init__(self, params: AverageParams, contents: AverageTables):
-        p = params
-        if contents.values.shape != (1 << p.input.bits,):
-            raise ValueError(f"values must have shape ({1 << p.input.bits},), not {contents.values.shape}")
-        if contents.thresholds.shape != (p.sets, (1 << p.output.bits) - 1):
-            raise ValueError(
-                f"thresholds must have shape {(p.sets, (1 << p.output.bits) - 1)}, not {contents.thresholds.shape}"
-            )
         self.params, self.contents = params, contents
         super().__init__({"i": In(params.inputs[0].signature), "o": Out(params.outputs[0].signature)})
 

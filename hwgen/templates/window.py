@@ -288,7 +288,12 @@ class Window(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         p = self.params
         m = Module()
-        m.submodules.buffer = buffer = memory.Memory(shape=p.inputs[0].bits, depth=p.capacity, init=[])
+        m.submodules.buffer = buffer = memory.Memory(
+            shape=p.inputs[0].bits,
+            depth=p.capacity,
+            init=[],
+            attrs={"no_rw_check": 1},  # a word is never read while it is written: no logic for that
+        )
         write, read, enable = Signal(), Signal(), Signal()
         up, down, jump = self._steps(m, read)
         readable, writable = self._balances(m, write, Mux(read, jump, 0))
