@@ -103,7 +103,7 @@ class SoftmaxParams:
         return ((k + 1) // self.channels + 1) * self.channels
 
     def cost(self) -> Cost:
-        """Synthesised for ECP5: 800 LUT and 308 FF for 12 channels; block RAM for the tables and for a vector beyond LUT memory."""
+        """Synthesised for ECP5: 800 LUT and 308 FF for 12 channels; block RAM for the tables and for a long vector."""
         counter, small = (self.channels - 1).bit_length(), self.channels <= 32
         lut = 770 + 4 * counter + (lut_memory(self.channels, 8) if small else 0)
         bram = bram_blocks(512, 32) + (0 if small else bram_blocks(self.channels, 8))

@@ -74,7 +74,7 @@ class TableParams:
 
     def cost(self) -> Cost:
         """Synthesised for ECP5: a table of up to 256 words is LUTs, 19 for each output bit and lane at 256; from 512 words
-        on it is block RAM, of which two lanes share one (two ports). A clamp is up to two comparators (carry cells) and a multiplexer.
+        on it is block RAM, of which two lanes share one (two ports). A clamp is up to two comparators and a multiplexer.
         """
         lanes, element, bits = self.stream.lanes, self.stream.element, self.output.bits
         if self.limits is not None:
