@@ -1,7 +1,8 @@
 """Average of a window, as ONNX Runtime's float kernel computes it (QLinearAveragePool, 1.31.1).
 
 For a window of n counted pixels: ``clip(rint(f32(f32(f32(sum / n) / sy) + zy)))``, where ``sum`` adds the dequantised elements
-``f32((x - zx) * sx)`` one after the other, row by row, in float32. Padding adds zero.
+``f32((x - zx) * sx)`` one after the other, row by row, in float32. Padding adds zero. A window that is the whole image,
+unpadded, gives ``clip(rint(f32(sum(x - zx)) * f32(sx / (n * sy))) + zy)`` instead.
 """
 
 from collections.abc import Callable
@@ -221,14 +222,25 @@ def average(
         quotient = total.astype(np.float32) / n.astype(np.float32) / np.float32(result.scale) + np.float32(result.zero_point)
         return np.clip(np.rint(quotient), result.integer.min, result.integer.max).astype(np.int64)
 
-    rounded = not _sums_alike(elements - source.zero_point, integers, taps, float(scale), mean, pixels)
+    # A kernel that is the whole image runs as a global pooling, whose sums are integers.
+    whole = kernel == sizes and not any(pads)
+    factor = scale / (np.float32(taps) * np.float32(result.scale))
+
+    def whole_mean(total: np.ndarray, n: np.ndarray) -> np.ndarray:
+        y = np.rint(total.astype(np.float32) * factor) + result.zero_point
+        return np.clip(y, result.integer.min, result.integer.max).astype(np.int64)
+
+    rounded = not whole and not _sums_alike(elements - source.zero_point, integers, taps, float(scale), mean, pixels)
     if rounded:
         reach = int(np.abs(integers).max()) * taps * 9 // 8  # and what rounding adds
         total, zero = IntType.holding(-reach - 1, reach), 0
     else:
         integers, unit, zero = elements, float(scale), taps * source.zero_point
         total = IntType.holding(min(-1, x_type.min * taps), x_type.max * taps + 1)
-    thresholds = _thresholds(lambda s, n: mean((s - zero) * unit, n), pixels, total, result.integer)
+    if whole:
+        thresholds = _thresholds(lambda s, n: whole_mean(s - zero, n), pixels, total, result.integer)
+    else:
+        thresholds = _thresholds(lambda s, n: mean((s - zero) * unit, n), pixels, total, result.integer)
     params = AverageParams(
         input=x_type,
         output=result.integer,

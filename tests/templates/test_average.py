@@ -80,13 +80,23 @@ def test_is_onnx_runtime(seed):
     assert (params.compute(window.compute(x.reshape(-1, 4)), tables).reshape(expected.shape) == expected).all()
 
 
+@pytest.mark.parametrize(("kernel", "pads"), [((4, 6), (0, 0, 0, 0)), ((6, 8), (1, 1, 1, 1)), ((4, 5), (0, 0, 0, 0))])
+@pytest.mark.parametrize("seed", range(6))
+def test_whole_image_is_onnx_runtime(seed, kernel, pads):
+    rng, source, result, *_ = random_case(seed)
+    params, tables, window = pool(source, result, kernel, pads, hw=(4, 6), channels=8, lanes=8)
+    x = rng.integers(source.integer.min, source.integer.max + 1, (300, 4, 6, 8))
+    expected = onnx_runtime(x, source, result, kernel, pads, (1, 1), False)
+    assert (params.compute(window.compute(x.reshape(-1, 8)), tables).reshape(expected.shape) == expected).all()
+
+
 ROUNDED = pool(quant(INT8, 0.05, -7), quant(INT8, 0.05, 20), (2, 2))
 CASES = {
     "rounded": ROUNDED,
     "borders": pool(
         quant(UINT8, 0.0235294, 130), quant(UINT8, 0.0235294, 99), (3, 2), (1, 1, 1, 0), channels=2, hw=(2, 2), lanes=1
     ),
-    "single": pool(quant(INT8, 0.05, -7), quant(INT8, 0.05, 20), (1, 2), hw=(1, 2), channels=1, lanes=1),
+    "single": pool(quant(INT8, 0.05, -7), quant(INT8, 0.05, 20), (1, 2), hw=(1, 3), channels=1, lanes=1),
     "integers": pool(quant(INT8, 0.0235294, 5), quant(INT8, 0.0191, 20), (3, 3), (1, 1, 1, 1), (2, 2), hw=(3, 4)),
     "power of two": pool(quant(UINT8, 0.25, 5), quant(UINT8, 0.25, 5), (1, 2), channels=1, lanes=1),
     "one tap, rounded": (dataclasses.replace(ROUNDED[0], words=1), ROUNDED[1], None),
