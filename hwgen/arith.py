@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from amaranth import Mux, Shape, Value
 
-__all__ = ["IntType", "clamp", "round_half_even"]
+__all__ = ["IntType", "clamp", "gives_way", "round_half_even"]
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,14 @@ def round_half_even(x: Any, shift: int, window: int, odd: int) -> Any:
     lies in the window counts as a tie; ``window`` = -1 means no ties: plain rounding down. ``odd`` is the parity of a
     quotient that must give way (1, or 0 if an odd zero point has been added to ``x`` already).
     """
-    quotient = x >> shift
+    return (x >> shift) - gives_way(x, shift, window, odd)
+
+
+def gives_way(x: Any, shift: int, window: int, odd: int) -> Any:
+    """1 where :func:`round_half_even` is one less than ``x >> shift``, else 0."""
     if window < 0:
-        return quotient
+        return 0
     tie = ((x >> window) & ((1 << shift - window) - 1)) == 0
     if isinstance(x, Value):
-        return quotient - (tie & (quotient[0] == odd))
-    return quotient - (tie & ((quotient & 1) == odd))
+        return tie & (x[shift] == odd)
+    return tie & ((x >> shift & 1) == odd)

@@ -1,0 +1,382 @@
+"""Requantiser: accumulators to narrow integers by a serial multiplier of LUTs, an offset, rounding and a clamp.
+
+The multiplication adds a few gated copies of the accumulator per cycle, so that hard multipliers stay with the layers.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from amaranth import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..arith import IntType, clamp, gives_way, round_half_even
+from ..cost import Cost, Resources, bram_blocks
+from ..streams import Stream, Words, serve
+from .mac import LOGIC_DEPTH, check_counts
+
+__all__ = ["Requant", "RequantParams", "Scales"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scales:
+    """What differs between channels; see :class:`hwgen.requantise.Requantisation`.
+
+    Parameters
+    ----------
+    mult, offset
+        (channels,) integers.
+    fixes
+        (n, 3) integers: channel, accumulator, what to add there.
+    """
+
+    mult: np.ndarray
+    offset: np.ndarray
+    fixes: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.int64))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequantParams:
+    """``y = clip(round_half_even(mult[c] * x + offset[c], shift, window, odd) + fixes, lo, hi)`` for each channel c.
+
+    Parameters
+    ----------
+    accumulator, output
+        Types of x and y.
+    vectors, groups, channels
+        A frame has ``vectors`` vectors of ``groups`` groups of ``channels`` channels.
+    pe
+        Accumulators in an input word. A group takes ``folds`` words; surplus positions of the last are ignored.
+    lanes
+        Elements of an output word, and multipliers. Divides ``channels``, and ``pe`` where a group takes several words.
+    steps
+        Cycles for each output word; each adds ``digit`` bits of the multiplier.
+    mult, offset
+        Types of the contents; ``mult`` unsigned, ``offset`` signed.
+    shift, window, odd
+        Rounding, as in :func:`hwgen.arith.round_half_even`.
+    lo, hi
+        Limits of y.
+    fixes
+        How many single (channel, accumulator) pairs are corrected.
+    """
+
+    accumulator: IntType
+    output: IntType
+    vectors: int
+    groups: int
+    channels: int
+    pe: int
+    lanes: int
+    steps: int
+    mult: IntType
+    offset: IntType
+    shift: int
+    window: int
+    odd: int
+    lo: int
+    hi: int
+    fixes: int = 0
+
+    def __post_init__(self) -> None:
+        check_counts(self, "vectors", "groups", "channels", "pe", "lanes", "steps")
+        if self.channels % self.lanes:
+            raise ValueError(f"lanes must divide {self.channels} (channels), not be {self.lanes!r}")
+        if self.folds > 1 and self.pe % self.lanes:
+            raise ValueError(f"lanes must divide {self.pe} (pe), not be {self.lanes!r}")
+        if self.mult.signed:
+            raise ValueError(f"mult must be unsigned, not {self.mult}")
+        if not self.offset.signed:
+            raise ValueError(f"offset must be signed, not {self.offset}")
+        if self.steps > self.mult.bits:
+            raise ValueError(f"steps must be at most the bits of mult ({self.mult.bits}), not {self.steps}")
+        if not 0 <= self.shift <= 62:
+            raise ValueError(f"shift must be in 0..62, not {self.shift}")
+        if not -1 <= self.window < max(self.shift, 0):
+            raise ValueError(f"window must be in -1..{self.shift - 1}, not {self.window}")
+        if self.odd not in (0, 1):
+            raise ValueError(f"odd must be 0 or 1, not {self.odd}")
+        if not self.output.min <= self.lo <= self.hi <= self.output.max:
+            raise ValueError(f"lo and hi must be an interval of {self.output}, not {self.lo} and {self.hi}")
+        if self.fixes < 0:
+            raise ValueError(f"fixes must not be negative, not {self.fixes}")
+        lo, hi = self._ranges()[-1]
+        if max(-lo, hi) >> 62:
+            raise ValueError(f"mult * accumulator + offset must be within 2**62, not {lo}..{hi}")
+
+    @property
+    def inputs(self) -> tuple[Stream, ...]:
+        return (Stream(element=self.accumulator, lanes=self.pe, words=self.vectors * self.groups * self.folds),)
+
+    @property
+    def outputs(self) -> tuple[Stream, ...]:
+        return (Stream(element=self.output, lanes=self.lanes, words=self.vectors * self.rows),)
+
+    @property
+    def folds(self) -> int:
+        """Input words of a group."""
+        return -(-self.channels // self.pe)
+
+    @property
+    def kept(self) -> int:
+        """Accumulators of an input word that are used."""
+        return min(self.pe, self.channels)
+
+    @property
+    def rows(self) -> int:
+        """Output words of a vector: words of the memory of scales."""
+        return self.groups * self.channels // self.lanes
+
+    @property
+    def digit(self) -> int:
+        """Bits of ``mult`` used in one step."""
+        return -(-self.mult.bits // self.steps)
+
+    @property
+    def levels(self) -> int:
+        """Pipeline stages that add up the gated accumulators of one step, four values to one each."""
+        return next(n for n in range(1, 9) if 4**n >= self.digit)
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a word's last step to its output: memory, digit, adders, accumulation, quotient, rounding, clamp."""
+        return 6 + self.levels
+
+    def _ranges(self) -> list[tuple[int, int]]:
+        """What the running sum may be after each step, in units of that step; the last: ``mult * accumulator + offset``."""
+        digit = (1 << self.digit) - 1
+        lo, hi = self.offset.min << self.digit, self.offset.max << self.digit
+        ranges = []
+        for _ in range(self.steps):
+            lo, hi = (lo >> self.digit) + digit * self.accumulator.min, (hi >> self.digit) + digit * self.accumulator.max
+            ranges.append((lo, hi))
+        low = self.digit * (self.steps - 1)
+        return [*ranges, (lo << low, (hi + 1 << low) - 1)]
+
+    @property
+    def total(self) -> IntType:
+        """The running sum."""
+        return IntType.holding(min(r[0] for r in self._ranges()[:-1]), max(r[1] for r in self._ranges()[:-1]))
+
+    @property
+    def quotient(self) -> IntType:
+        lo, hi = self._ranges()[-1]
+        return IntType.holding(min(lo >> self.shift, -1), max(hi >> self.shift, 0))
+
+    def checked(self, contents: Scales) -> Scales:
+        """The contents as int64; ``ValueError`` unless they are what the parameters say."""
+        shape = (self.groups * self.channels,)
+        values: dict[str, np.ndarray] = {}
+        for name, element in (("mult", self.mult), ("offset", self.offset)):
+            values[name] = value = np.asarray(getattr(contents, name), np.int64)
+            if value.shape != shape:
+                raise ValueError(f"{name} must have shape {shape}, not {value.shape}")
+            if value.min() < element.min or value.max() > element.max:
+                raise ValueError(f"{name} must be {element}, not in {value.min()}..{value.max()}")
+        fixes = np.asarray(contents.fixes, np.int64)
+        if fixes.shape != (self.fixes, 3):
+            raise ValueError(f"fixes must have shape {(self.fixes, 3)}, not {fixes.shape}")
+        if self.fixes and not 0 <= fixes[:, 0].min() <= fixes[:, 0].max() < shape[0]:
+            raise ValueError(f"fixes must be of channels 0..{shape[0] - 1}, not {fixes[:, 0].min()}..{fixes[:, 0].max()}")
+        return Scales(**values, fixes=fixes)
+
+    def compute(self, x: Words, contents: Scales) -> Words:
+        scales = self.checked(contents)
+        vectors = x.reshape(-1, self.groups, self.folds * self.pe)[:, :, : self.channels]
+        acc = vectors.reshape(-1, self.groups * self.channels).astype(np.int64, copy=False)
+        y = round_half_even(acc * scales.mult + scales.offset, self.shift, self.window, self.odd)
+        for channel, value, delta in scales.fixes:
+            y[:, channel] += delta * (acc[:, channel] == value)
+        return clamp(y, self.lo, self.hi).reshape(-1, self.lanes)
+
+    def _word(self, k: Any) -> Any:
+        """The input word that output word ``k`` comes from."""
+        group, position = np.divmod(k, self.channels // self.lanes)
+        return group * self.folds + position * self.lanes // self.pe
+
+    def departures(self, arrivals: np.ndarray) -> np.ndarray:
+        jobs = np.arange(len(arrivals) // self.inputs[0].words * self.outputs[0].words)
+        return serve(arrivals[self._word(jobs)] + 1, self.steps) + self.steps - 1 + self.latency
+
+    def needed(self, k: Any, port: int = 0) -> Any:
+        return self._word(k) + 1
+
+    def accepted(self, k: Any, port: int = 0) -> Any:
+        """The word in the holding register: of the output that is in its steps when output ``k`` is first offered."""
+        return self._word(k + 1 + (self.latency - 1) // self.steps) + 1
+
+    def cost(self) -> Cost:
+        """Modelled, for each lane: a LUT for each bit gated and each bit added, two where the running sum starts anew.
+
+        Scales of up to ``LOGIC_DEPTH`` words are logic (a LUT4 holds 16 × 1 bit), more are block RAM.
+        """
+        acc, total, quotient = self.accumulator.bits, self.total.bits, self.quotient.bits
+        row = self.mult.bits + self.offset.bits
+        tree = self.digit * acc + (self.digit - 1) * (acc + 2)
+        serial = self.steps > 1
+        lut = tree + total * (2 if serial else 1) + self.mult.bits * serial + 2 * quotient + 2 * self.output.bits
+        lut += quotient + (self.shift - self.window) // 3 if self.window >= 0 else 0
+        ff = 2 * acc + row + self.mult.bits + self.levels * self.offset.bits + total + self.digit * (self.steps - 1)
+        ff += 2 * quotient + self.output.bits + sum(-(-self.digit // 4**n) * (acc + 4**n) for n in range(1, self.levels + 1))
+        control = 2 * (self.rows.bit_length() + self.steps.bit_length() + self.folds.bit_length() + self.pe.bit_length())
+        lut, ff = self.lanes * lut + control, self.lanes * ff + control // 2 + 3 * self.latency
+        if self.kept > self.lanes:
+            lut += self.kept * acc
+        lut += self.fixes * ((self.rows.bit_length() + acc) // 3 + 2)
+        ff += self.kept * acc + self.fixes * (self.levels + 2)
+        bram = bram_blocks(self.rows, self.lanes * row) if self.rows > LOGIC_DEPTH else 0
+        if 1 < self.rows <= LOGIC_DEPTH:
+            lut += self.lanes * row * -(-self.rows // 16)
+        return Cost(cycles=self.outputs[0].words * self.steps, resources=Resources(lut=lut, ff=ff, bram=bram))
+
+    def create(self, contents: Scales) -> "Requant":
+        return Requant(self, self.checked(contents))
+
+
+class Requant(wiring.Component):
+    """Hardware for :class:`RequantParams`.
+
+    A holding register feeds ``lanes`` accumulators at a time, ``steps`` cycles each, into a pipeline: scales from memory;
+    sums of the accumulator gated by each bit of a digit; running sum that starts with the offset and moves down by a digit
+    in each step; quotient; rounding and fixes; clamp. All of it stands still while an output is offered and not taken.
+
+    Members
+    -------
+    i, o : streams of ``params.inputs``, ``params.outputs``
+    """
+
+    def __init__(self, params: RequantParams, scales: Scales):
+        self.params, self.scales = params, scales
+        super().__init__({"i": In(params.inputs[0].signature), "o": Out(params.outputs[0].signature)})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        p = self.params
+        move = Signal()
+        m.d.comb += move.eq(~self.o.valid | self.o.ready)
+
+        # The holding register: its lowest lanes are in their steps.
+        hold = [Signal(p.accumulator.shape, name=f"hold_{n}", reset_less=True) for n in range(p.kept)]
+        full, step, row, left = Signal(), Signal(range(p.steps)), Signal(range(p.rows)), Signal(range(p.kept))
+        first, last, free = Signal(), Signal(), Signal()
+        m.d.comb += [
+            first.eq(step == 0),
+            last.eq(step == p.steps - 1),
+            free.eq(~full | (last & (left == 0))),
+            self.i.ready.eq(move & free),
+        ]
+        with m.If(move & full):
+            m.d.sync += step.eq(Mux(last, 0, step + 1))
+            with m.If(last):
+                m.d.sync += [row.eq(Mux(row == p.rows - 1, 0, row + 1)), left.eq(left - 1)]
+                m.d.sync += [a.eq(b) for a, b in zip(hold, hold[p.lanes :], strict=False)]
+        with m.If(self.i.ready):
+            m.d.sync += [full.eq(self.i.valid), left.eq(self._words(m) - 1)]
+            m.d.sync += [a.eq(self.i.payload[n]) for n, a in enumerate(hold)]
+
+        # Flags that travel with the pipeline: a step is there, it is a word's first, its last.
+        stages = p.levels + 2
+        valid, begin, end = (Signal(stages, name=n) for n in ("valid", "begin", "end"))
+        ready = Signal(3)  # sum, quotient, result of a word
+        with m.If(move):
+            m.d.sync += [
+                valid.eq(Cat(full, valid)),
+                begin.eq(Cat(first, begin)),
+                end.eq(Cat(last, end)),
+                ready.eq(Cat(valid[-1] & end[-1], ready)),
+                self.o.valid.eq(ready[-1]),
+            ]
+        scales = self._memory(m, move, row)
+        here = self._delay(m, move, row, 1, "row") if p.fixes else row
+        for lane in range(p.lanes):
+            acc = self._delay(m, move, hold[lane], 1, f"acc_{lane}")
+            total = self._multiply(m, move, lane, acc, scales.word_select(lane, p.mult.bits + p.offset.bits), valid, begin)
+            delta = self._fix(m, move, lane, acc, here)
+            quotient = self._delay(m, move, (total >> p.shift)[: p.quotient.bits].as_signed(), 1, f"quotient_{lane}")
+            less = self._delay(m, move, Value.cast(gives_way(total, p.shift, p.window, p.odd)), 1, f"less_{lane}")
+            result = self._delay(m, move, quotient - less + delta, 1, f"result_{lane}")
+            with m.If(move):
+                m.d.sync += self.o.payload[lane].eq(clamp(result, p.lo, p.hi))
+        return m
+
+    def _words(self, m: Module) -> Any:
+        """Output words of the input word that comes next: fewer of the last of a group."""
+        p = self.params
+        words, rest = p.kept // p.lanes, (p.channels - (p.folds - 1) * p.pe) // p.lanes
+        if words == rest:
+            return Const(words)
+        fold = Signal(range(p.folds))
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += fold.eq(Mux(fold == p.folds - 1, 0, fold + 1))
+        return Mux(fold == p.folds - 1, rest, words)
+
+    def _delay(self, m: Module, move: Value, value: Value, cycles: int, name: str) -> Any:
+        """``value`` some steps of the pipeline later."""
+        for n in range(cycles):
+            delayed = Signal(value.shape(), name=f"{name}_{n + 1}", reset_less=True)
+            with m.If(move):
+                m.d.sync += delayed.eq(value)
+            value = delayed
+        return value
+
+    def _memory(self, m: Module, move: Value, row: Signal) -> Value:
+        """A row of scales, a cycle after its number: for each lane ``mult``, and ``offset`` above it."""
+        p = self.params
+        bits = p.mult.bits + p.offset.bits
+        pairs = zip(self.scales.mult.tolist(), self.scales.offset.tolist(), strict=True)
+        entries = [mult | (offset & (1 << p.offset.bits) - 1) << p.mult.bits for mult, offset in pairs]
+        words = [sum(e << n * bits for n, e in enumerate(entries[i : i + p.lanes])) for i in range(0, len(entries), p.lanes)]
+        if len(set(words)) == 1:
+            return Const(words[0], unsigned(p.lanes * bits))
+        style = {"rom_style": "block" if p.rows > LOGIC_DEPTH else "logic"}
+        m.submodules.rom = rom = Memory(shape=unsigned(p.lanes * bits), depth=p.rows, init=words, attrs=style)
+        port = rom.read_port()
+        m.d.comb += [port.addr.eq(row), port.en.eq(move)]
+        return port.data
+
+    def _multiply(self, m: Module, move: Value, lane: int, acc: Signal, scale: Value, valid: Signal, begin: Signal) -> Value:
+        """``mult * acc + offset``, complete one cycle after a word's last step has left the adders."""
+        p = self.params
+        acc = self._delay(m, move, acc, 1, f"operand_{lane}")
+        mult = Signal(p.mult.bits, name=f"mult_{lane}", reset_less=True)
+        with m.If(move):
+            m.d.sync += mult.eq(scale if p.steps == 1 else Mux(begin[0], scale, mult >> p.digit))
+        offset = self._delay(m, move, scale[p.mult.bits :].as_signed(), 1 + p.levels, f"offset_{lane}")
+
+        values: list[tuple[Value, int]] = [(Mux(mult[n], acc, 0), 1) for n in range(p.digit)]  # value, bits of mult in it
+        for level in range(p.levels):
+            sums: list[tuple[Value, int]] = []
+            for i in range(0, len(values), 4):
+                some, bits = values[i : i + 4], sum(b for _, b in values[i : i + 4])
+                node = Signal(
+                    signed(p.accumulator.bits + (not p.accumulator.signed) + bits), name=f"part_{lane}_{level}_{i // 4}"
+                )
+                with m.If(move):
+                    m.d.sync += node.eq(sum(v << n * some[0][1] for n, (v, _) in enumerate(some)))
+                sums.append((node, bits))
+            values = sums
+
+        total = Signal(p.total.shape, name=f"total_{lane}", reset_less=True)
+        if p.steps == 1:
+            with m.If(move):
+                m.d.sync += total.eq(values[0][0] + offset)
+            return total
+        low = Signal(p.digit * (p.steps - 1), name=f"low_{lane}", reset_less=True)
+        with m.If(move & valid[-1]):
+            m.d.sync += [
+                total.eq(Mux(begin[-1], offset, total >> p.digit) + values[0][0]),
+                low.eq(Cat(low, total[: p.digit])[p.digit :]),
+            ]
+        return Cat(low, total).as_signed()
+
+    def _fix(self, m: Module, move: Value, lane: int, acc: Signal, row: Signal) -> Any:
+        """What to add to the quotient of ``acc``."""
+        p = self.params
+        delta = Const(0)
+        for n, (channel, value, change) in enumerate(self.scales.fixes.tolist()):
+            if channel % p.lanes == lane:
+                hit = self._delay(m, move, (acc == value) & (row == channel // p.lanes), p.levels + 3, f"fix_{n}")
+                delta = delta + Mux(hit, change, 0)
+        return delta
