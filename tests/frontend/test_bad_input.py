@@ -45,6 +45,8 @@ def test_files(tmp_path):
     refuses(file("short.onnx", whole[:-20]), f"{at}/short.onnx: not an ONNX file, or a truncated one .*; export or copy .*")
     refuses(file("text.onnx", b"hello, this is no model"), f"{at}/text.onnx: not an ONNX file.*")
     refuses(file("zeros.onnx", bytes(100)), f"{at}/zeros.onnx: not an ONNX file.*")
+    bare = onnx.ModelProto(ir_version=8).SerializeToString()
+    refuses(file("bare.onnx", bare), f"{at}/bare.onnx: not an ONNX file, or one without operators; export the model again")
     assert import_model(file("good.onnx", whole)).nodes[0].name == "conv0"
 
 
@@ -161,6 +163,18 @@ def test_structure():
     model = good()
     model.graph.output[0].name = "nothing"
     refuses(model, "output nothing: is made by nothing; export the model again")
+    model = good()
+    model.graph.initializer.add(data_type=TensorProto.INT8, dims=[0], raw_data=b"")
+    refuses(model, "tensors must have names; export the model again")
+    model = good()
+    model.graph.sparse_initializer.add()
+    refuses(model, "sparse initializers are not supported; store dense weights")
+    model = good()
+    model.graph.node[-2].attribute.append(helper.make_attribute("pads", [0, 0, 1 << 40, 0]))
+    refuses(model, r"Conv .*: attribute pads must be in ±16777216, not 1099511627776")
+    model = good()
+    model.graph.node[-2].attribute.append(helper.make_attribute("alpha", float("nan")))
+    refuses(model, "Conv .*: attribute alpha must be finite")
     model = good()
     model.functions.add().name = "f"
     refuses(model, "local functions are not supported; .*")
