@@ -75,7 +75,7 @@ def choose(graph: Graph, board: Board, objective: Objective, target_fps: float |
     """The best design for ``graph`` on ``board``; ``HwgenError`` where none fits."""
     ops = operators(graph, lambda share: progress("exact arithmetic", share))
     options = candidates(ops, board.budget.dsp)
-    budget = mapped_budget(board)
+    budget = board.limits
     if not all(options):
         raise HwgenError(f"the network needs more multipliers than the {board.budget.dsp} of {board.name}")
     problem = Problem(
@@ -103,11 +103,6 @@ def choose(graph: Graph, board: Board, objective: Objective, target_fps: float |
         lower = {name: getattr(problem.budget, name) - amount for name, amount in over.items()}
         problem = replace(problem, budget=Resources(**lower))
     raise HwgenError(f"the network does not fit {board.name}: {_shortage(over, budget)}; choose a larger board")
-
-
-def mapped_budget(board: Board) -> Resources:
-    """The board's budget in the units of the cost models: LUT4 (a LUT6 holds two of them or so: counted once) and 18 kbit."""
-    return replace(board.budget, bram=board.budget.bram * board.bram_kbit // 18)
 
 
 def _over(used: Resources, budget: Resources) -> dict[str, int]:
@@ -231,7 +226,7 @@ def _result(choice: Choice, board: Board, folder: Path) -> BuildResult:
         interval_cycles=choice.timing.interval,
         latency_cycles=choice.timing.latency,
         resources=choice.resources,
-        limits=mapped_budget(board),
+        limits=board.limits,
         objective=choice.solution.value,
         bound=choice.solution.bound,
         proven=choice.solution.proven,
@@ -303,7 +298,8 @@ def expected_tensors(
     for k in range(len(frames)):
         runs.append(oracle.run(frames.model[k : k + 1], names))
         progress((k + 1) / len(frames))
-    expected, compared = {}, 0
+    expected: dict[str, np.ndarray] = {}
+    compared = 0
     for name, tensor in tensors.items():
         for alias in tensor.aliases:
             array = np.concatenate([run[alias.name] for run in runs]).astype(np.int64)

@@ -45,7 +45,7 @@ def dequantise(integers: np.ndarray, of: QuantType) -> np.ndarray:
 
 
 def make_frames(graph: Graph, inputs: np.ndarray) -> Frames:
-    """Frames from ``inputs`` (N, ...): real or quantised numbers, in the model's input layout or with its channels first or last."""
+    """Frames from ``inputs`` (N, ...): real or quantised numbers, in the model's layout or with channels first or last."""
     tensor = graph.tensors[graph.input]
     own, layout = graph.host_input.layout.shape[1:], graph.host_input.layout
     height, width, channels = tensor.shape

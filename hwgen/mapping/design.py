@@ -1,10 +1,10 @@
 """A chosen accelerator: stages, the links between them, and what their memories hold."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import networkx as nx
-import numpy as np
 from amaranth.lib import wiring
 
 from ..cost import Cost
@@ -23,17 +23,20 @@ class Template(Protocol):
     @property
     def outputs(self) -> tuple[Stream, ...]: ...
 
-    def compute(self, *words: Words) -> Any: ...
+    @property
+    def compute(self) -> Callable[..., Any]: ...
 
     def cost(self) -> Cost: ...
 
-    def departures(self, *arrivals: np.ndarray) -> Any: ...
+    @property
+    def departures(self) -> Callable[..., Any]: ...
 
-    def needed(self, k: np.ndarray, port: int = 0) -> np.ndarray: ...
+    def needed(self, k: Any, port: int = 0) -> Any: ...
 
-    def accepted(self, k: np.ndarray, port: int = 0) -> np.ndarray: ...
+    def accepted(self, k: Any, port: int = 0) -> Any: ...
 
-    def create(self) -> wiring.Component: ...
+    @property
+    def create(self) -> Callable[..., wiring.Component]: ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,7 +65,7 @@ class Stage:
         return result if isinstance(result, tuple) else (result,)
 
     def create(self) -> wiring.Component:
-        return self.params.create() if self.contents is None else self.params.create(self.contents)  # type: ignore[call-arg]
+        return self.params.create() if self.contents is None else self.params.create(self.contents)
 
     @property
     def i_ports(self) -> tuple[str, ...]:

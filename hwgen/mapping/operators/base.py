@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from ...graph import Node
 from ..design import Template
 
-__all__ = ["Block", "Operator", "Unrolling", "ceil_divisions", "divisors", "serial_steps"]
+__all__ = ["Block", "Operator", "Unrolling", "ceil_divisions", "divisors", "fewest_steps", "serial_steps"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,8 @@ class Block:
 class Operator(Protocol):
     """A graph node, ready to be mapped."""
 
-    node: Node
+    @property
+    def node(self) -> Node: ...
 
     @property
     def macs(self) -> int:
@@ -93,3 +94,9 @@ def serial_steps(pe: int, outputs: int, cycles: int) -> tuple[int, int] | None:
     """
     lanes = next((q for q in divisors(pe) if outputs % q == 0 and pe // q <= cycles), None)
     return None if lanes is None else (lanes, cycles // (pe // lanes))
+
+
+def fewest_steps(bits: int, available: int) -> int:
+    """The fewest steps with which a serial multiplier of ``bits`` bits needs no more bits a step than with ``available``."""
+    digit = -(-bits // min(bits, available))
+    return -(-bits // digit)

@@ -1,6 +1,7 @@
 """Operators that take their inputs word by word: add, table, concat, pad, softmax, argmax."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from math import gcd
 
 from ...graph import Add, ArgMax, Concat, Graph, Node, Pad, Softmax, Table
@@ -26,7 +27,10 @@ class ElementwiseOperator:
         self.sources = [graph.tensors[i] for i in node.inputs]
         self.result = graph.tensors[node.output]
         if isinstance(node, Add):
-            self.tables = add_tables(self.sources[0].type, self.sources[1].type, self.result.type, node.lo, node.hi)
+            a, b = (s.type for s in self.sources)
+            self.add, self.add_contents = add_tables(
+                a, b, self.result.type, node.lo, node.hi, lanes=1, words=self.result.elements
+            )
 
     def multipliers(self, u: Unrolling) -> int:
         return 0
@@ -53,7 +57,8 @@ class ElementwiseOperator:
         node = self.node
         match node:
             case Add():
-                return (self._add(u),)
+                add = replace(self.add, lanes=u.lanes, words=stream.words)
+                return (Block(suffix="add", params=add, contents=lambda: self.add_contents),)
             case Table():
                 params, values = table_params(stream, output, node.table)
                 return (Block(suffix="table", params=params, contents=(lambda: values) if values is not None else None),)

@@ -12,7 +12,7 @@ from ...templates.depthwise import DepthwiseParams
 from ...templates.matrix_vector import MatrixVectorParams, Weights
 from ...templates.requant import RequantParams, Scales
 from ...templates.window import WindowParams
-from .base import Block, Unrolling, ceil_divisions, divisors, serial_steps
+from .base import Block, Unrolling, ceil_divisions, divisors, fewest_steps, serial_steps
 
 __all__ = ["LinearOperator", "requant_block"]
 
@@ -183,8 +183,8 @@ class LinearOperator:
                         )
 
     def _steps(self, available: int) -> int:
-        """No more steps than the scale factors have bits."""
-        return min(available, max(1, int(self.exact.mult.max()).bit_length()))
+        """Of the requantiser, with ``available`` cycles for each output word."""
+        return fewest_steps(max(1, int(self.exact.mult.max()).bit_length()), available)
 
     def _written(self) -> int:
         """Elements that pass the line buffer's write port, padding included."""

@@ -11,7 +11,7 @@ from ...templates.average import average
 from ...templates.fifo import FifoParams
 from ...templates.pool import GlobalSumParams, WindowMaxParams
 from ...templates.window import WindowParams
-from .base import Block, Unrolling, divisors
+from .base import Block, Unrolling, divisors, fewest_steps
 from .linear import requant_block
 
 __all__ = ["GlobalAverageOperator", "WindowPoolOperator"]
@@ -110,7 +110,7 @@ class GlobalAverageOperator:
         bits = max(1, int(self.exact.mult.max()).bit_length())
         for lanes in divisors(self.channels):
             for out_lanes in divisors(lanes):
-                for steps in sorted({min(bits, s) for s in (1, 2, 4, 8, 16, 32)}):
+                for steps in sorted({fewest_steps(bits, s) for s in (1, 2, 4, 8, 16, 32)}):
                     yield Unrolling(lanes=lanes, pe=lanes, out_lanes=out_lanes, steps=steps)
 
     def blocks(self, u: Unrolling) -> tuple[Block, ...]:
