@@ -12,7 +12,8 @@ from ..graph import Graph
 from ..templates.fifo import FifoParams
 from ..templates.fork import ForkParams
 from ..templates.width import WidthParams
-from .design import Design, Link, Port, Stage
+from ..templates.window import WindowParams
+from .design import Design, Link, Port, Stage, Template
 from .operators import Block
 
 __all__ = ["plan", "size_fifos"]
@@ -22,7 +23,7 @@ SHALLOWEST = 3  #: words of the smallest FIFO
 
 def plan(graph: Graph, chains: tuple[tuple[Block, ...], ...]) -> Design:
     """The design that runs ``graph`` with the given chain of templates for each node."""
-    builder = _Builder(graph)
+    builder = _Builder(graph, max(b.params.cost().cycles for blocks in chains for b in blocks))
     for node, blocks in zip(graph.nodes, chains, strict=True):
         builder.chain(node.name, blocks)
     return size_fifos(builder.finish(dict(zip((n.name for n in graph.nodes), chains, strict=True))))
@@ -31,8 +32,9 @@ def plan(graph: Graph, chains: tuple[tuple[Block, ...], ...]) -> Design:
 class _Builder:
     """Stages and links while they are put together."""
 
-    def __init__(self, graph: Graph):
+    def __init__(self, graph: Graph, interval: int):
         self.graph = graph
+        self.interval = interval
         self.chains: dict[str, list[Stage]] = {}
         self.extra: list[Stage] = []
         self.links: list[Link] = []
@@ -68,22 +70,26 @@ class _Builder:
         )
         return _ordered(design)
 
+    def _params(self, port: Port) -> Template | None:
+        """Of the stage that has ``port``; None for the design's own input or output."""
+        return next((s.params for chain in self.chains.values() for s in chain if s.name == port.stage), None)
+
     def _lanes(self, port: Port) -> int | None:
         """Lanes of an input port; None: the design's own output takes what comes."""
-        stage = next((s for chain in self.chains.values() for s in chain if s.name == port.stage), None)
-        return None if stage is None else stage.params.inputs[port.index].lanes
+        params = self._params(port)
+        return None if params is None else params.inputs[port.index].lanes
 
     def _spread(self, tensor: str, source: Port, sinks: list[Port]) -> None:
         """Bring the words of ``tensor`` from ``source`` to all ``sinks``, each in its own width."""
-        if source.stage:
-            stage = next(s for chain in self.chains.values() for s in chain if s.name == source.stage)
-            stream = stage.params.outputs[source.index]
+        made_by = self._params(source)
+        first = next((s for s in sinks if s.stage), sinks[0])
+        taken_by = self._params(first)
+        if made_by is not None:
+            stream = made_by.outputs[source.index]
+        elif taken_by is not None:
+            stream = taken_by.inputs[first.index]
         else:
-            first = next((s for s in sinks if s.stage), None)
-            if first is None:
-                raise ValueError("the design must have at least one node")
-            stage = next(s for chain in self.chains.values() for s in chain if s.name == first.stage)
-            stream = stage.params.inputs[first.index]
+            raise ValueError("the design must have at least one node")
         if len(sinks) > 1:
             fork = Stage(name=f"{tensor}_fork", node="", params=ForkParams(stream=stream, branches=len(sinks)))
             self.extra.append(fork)
@@ -100,7 +106,19 @@ class _Builder:
                 self.extra.append(converter)
                 self.links.append(Link(here, Port(converter.name)))
                 here, now = Port(converter.name), converter.params.outputs[0]
-            self.links.append(Link(here, sink))
+            self.links.append(Link(self._cushion(here, sink), sink))
+
+    def _cushion(self, source: Port, sink: Port) -> Port:
+        """A FIFO in front of a line buffer: takes what arrives while the line buffer writes padding and takes nothing."""
+        params = self._params(sink)
+        if not isinstance(params, WindowParams) or not params.pause:
+            return source
+        stream = params.inputs[0]
+        depth = -(-params.pause * stream.words // self.interval) + SHALLOWEST
+        fifo = Stage(name=f"{sink.stage}_cushion", node="", params=FifoParams(stream=stream, depth=depth))
+        self.extra.append(fifo)
+        self.links.append(Link(source, Port(fifo.name)))
+        return Port(fifo.name)
 
 
 def _ordered(design: Design) -> Design:

@@ -126,6 +126,11 @@ class WindowParams:
         return self._padded_height * self.row
 
     @property
+    def pause(self) -> int:
+        """Words of padding that may be written in a row, from one frame's last row to the next one's first."""
+        return (self.pads[0] + self.pads[2]) * self.row + (self.pads[1] + self.pads[3]) * self.pixel
+
+    @property
     def span(self) -> int:
         """Words of the padded image from a window's first to its last, both included."""
         return (self.kernel[0] - 1) * self.dilations[0] * self.row + ((self.kernel[1] - 1) * self.dilations[1] + 1) * self.pixel

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hwgen.board import load_board
-from hwgen.flow import choose, mapped_budget, read_graph
+from hwgen.flow import choose, read_graph
 from hwgen.frontend import load_onnx, reference_model
 from hwgen.inputs import load_frames
 from hwgen.mapping.candidates import operators
@@ -50,7 +50,7 @@ def test_solver_reaches_the_interval(network):
     macs = sum(op.macs for op in choice.operators)
     assert multipliers <= 156
     assert macs / (multipliers * choice.timing.interval) >= 0.85
-    budget = mapped_budget(board)
+    budget = board.limits
     assert all(getattr(choice.resources, r) <= getattr(budget, r) for r in ("lut", "ff", "dsp", "bram"))
     plain = run_graph(graph, choice.operators, frames.hardware[:1])
     mapped = run_design(choice.design, frames.hardware[:1])

@@ -117,4 +117,4 @@ def test_nested_forks():
     design, _ = planned(net)
     depths = {s.name: s.params.depth for s in design.stages if isinstance(s.params, FifoParams)}
     assert depths["x_fork_fifo1"] >= 2 * (5 + 1) * 2
-    assert depths["a_fork_fifo0"] >= (5 + 1) * 2
+    assert depths["a_fork_fifo1"] >= (5 + 1) * 2
