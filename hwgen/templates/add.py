@@ -1,59 +1,68 @@
-"""Residual add: two streams of differing scales, summed as ONNX Runtime does, from tables of exact fixed-point terms."""
+"""Sum of two quantised tensors with differing scales, exactly as ONNX Runtime rounds it.
+
+Two tables hold each operand's contribution in fixed point; their sum is rounded and clamped. The entries are free
+integers, bound only by the 65,536 results that must come out, so few fractional bits suffice (5 to 8 are usual).
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from amaranth import Cat, Module, Signal
+from amaranth import Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..arith import IntType, clamp, round_half_even
-from ..cost import Cost, Resources, bram_blocks
+from ..arith import IntType, clamp, gives_way, round_half_even
+from ..cost import Cost, Resources
+from ..errors import HwgenError
 from ..graph import QuantType
 from ..streams import Stream, Words, serve
+from .mac import check_counts
 
-__all__ = ["Add", "AddParams", "AddTables", "add_tables", "reference"]
+__all__ = ["Add", "AddParams", "AddTables", "add_block", "add_reference"]
 
-MAX_SHIFT = 32  #: fraction bits tried; float32 has 24
+_FAR = 1 << 40  # beyond every level
+_MAX_SHIFT = 20
+_ROUNDS = 128  # of relaxation; solutions take 1 to 50
+_MAX_FIXES = 256
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AddTables:
-    """What :class:`Add` looks up.
+    """What the memories hold.
 
     Parameters
     ----------
     a, b
-        (256,) the term of element x at ``x - type.min``; zero points and rounding offset are in ``b``.
+        (2**bits,) integers: contribution of the operand ``type.min + index``.
     fixes
-        (n, 3) pairs of elements a, b that get ``delta`` on top.
+        (n, 3) integers: operand a, operand b, what to add to the result there.
     """
 
-    a: np.ndarray
-    b: np.ndarray
-    fixes: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.int64))
+    a: np.ndarray = field(repr=False)
+    b: np.ndarray = field(repr=False)
+    fixes: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.int64), repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AddParams:
-    """``y = clip(round_half_even(table_a[a] + table_b[b], shift, window, odd=1) + fix, lo, hi)``.
+    """``y = clip(round_half_even(A[a] + B[b], shift, window, odd) + fixes, lo, hi)`` for each element. One word per cycle.
 
     Parameters
     ----------
     a, b, output
-        Element types of the inputs and the output; 8 bits.
+        Types of the operands (at most 9 bits) and of the result.
     lanes, words
         Of all three streams.
     term
         Type of the tables' entries.
-    shift, window
-        Rounding, as :func:`hwgen.arith.round_half_even` has it.
+    shift, window, odd
+        Rounding, as in :func:`hwgen.arith.round_half_even`.
     lo, hi
         Limits of y.
     fixes
-        How many pairs (a, b) are corrected.
+        How many pairs of operands are corrected.
     """
 
     a: IntType
@@ -64,171 +73,278 @@ class AddParams:
     term: IntType
     shift: int
     window: int
+    odd: int
     lo: int
     hi: int
     fixes: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("lanes", "words"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)!r}")
-        for name in ("a", "b"):
-            if getattr(self, name).bits != 8:
-                raise ValueError(f"{name} must have 8 bits, not {getattr(self, name).bits}")
-        if not -1 <= self.window < max(self.shift, 1):
-            raise ValueError(f"window must be in -1..{self.shift - 1}, not {self.window!r}")
+        check_counts(self, "lanes", "words")
+        if max(self.a.bits, self.b.bits) > 9:
+            raise ValueError(f"a and b must have at most 9 bits, not {self.a} and {self.b}")
+        if self.term.bits > 61:
+            raise ValueError(f"term must have at most 61 bits, not {self.term}")
+        if not 0 <= self.shift <= 60:
+            raise ValueError(f"shift must be in 0..60, not {self.shift}")
+        if not -1 <= self.window < max(self.shift, 0):
+            raise ValueError(f"window must be in -1..{self.shift - 1}, not {self.window}")
+        if self.odd not in (0, 1):
+            raise ValueError(f"odd must be 0 or 1, not {self.odd}")
         if not self.output.min <= self.lo <= self.hi <= self.output.max:
             raise ValueError(f"lo and hi must be an interval of {self.output}, not {self.lo} and {self.hi}")
+        if self.fixes < 0:
+            raise ValueError(f"fixes must not be negative, not {self.fixes}")
 
     @property
     def inputs(self) -> tuple[Stream, ...]:
-        return tuple(Stream(element=e, lanes=self.lanes, words=self.words) for e in (self.a, self.b))
+        return tuple(Stream(element=t, lanes=self.lanes, words=self.words) for t in (self.a, self.b))
 
     @property
     def outputs(self) -> tuple[Stream, ...]:
         return (Stream(element=self.output, lanes=self.lanes, words=self.words),)
 
+    @property
+    def plain(self) -> bool:
+        """Whether the quotient is the sum's upper bits as they are."""
+        return self.window < 0 and not self.fixes
+
+    @property
+    def latency(self) -> int:
+        """Cycles: memory, its output register, sum, rounding unless plain, clamp."""
+        return 4 if self.plain else 5
+
+    def checked(self, contents: AddTables) -> AddTables:
+        """The contents as int64; ``ValueError`` unless they are what the parameters say."""
+        tables = {}
+        for name, operand in (("a", self.a), ("b", self.b)):
+            tables[name] = table = np.asarray(getattr(contents, name), np.int64)
+            if table.shape != (1 << operand.bits,):
+                raise ValueError(f"table {name} must have shape ({1 << operand.bits},), not {table.shape}")
+            if table.min() < self.term.min or table.max() > self.term.max:
+                raise ValueError(f"table {name} must be {self.term}, not in {table.min()}..{table.max()}")
+        fixes = np.asarray(contents.fixes, np.int64)
+        if fixes.shape != (self.fixes, 3):
+            raise ValueError(f"fixes must have shape {(self.fixes, 3)}, not {fixes.shape}")
+        return AddTables(**tables, fixes=fixes)
+
     def compute(self, a: Words, b: Words, contents: AddTables) -> Words:
-        total = contents.a[a - self.a.min] + contents.b[b - self.b.min]
-        y = round_half_even(total, self.shift, self.window, 1)
-        for fix_a, fix_b, delta in contents.fixes:
-            y = y + delta * ((a == fix_a) & (b == fix_b))
+        tables = self.checked(contents)
+        terms = tables.a[a - self.a.min] + tables.b[b - self.b.min]
+        y = round_half_even(terms, self.shift, self.window, self.odd)
+        for at_a, at_b, delta in tables.fixes:
+            y = y + delta * ((a == at_a) & (b == at_b))
         return clamp(y, self.lo, self.hi)
 
     def departures(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Three registers: table, sum, result."""
-        return serve(np.maximum(a, b)) + 3
+        return serve(np.maximum(a, b)) + self.latency
 
     def needed(self, k: Any, port: int = 0) -> Any:
         return k + 1
 
     def accepted(self, k: Any, port: int = 0) -> Any:
-        return k + 3
+        return k + self.latency
 
     def cost(self) -> Cost:
-        """Two tables of 256 terms, an adder, a decrement and two comparators for each lane; 20 LUTs for each fix."""
-        bits = self.term.bits + 1
-        lut = self.lanes * (bits + self.shift // 3 + 4 * (bits - self.shift) + 20 * self.fixes) + 6
-        ff = self.lanes * (bits + self.output.bits + 18 * bool(self.fixes)) + 3
-        bram = 2 * self.lanes * bram_blocks(256, self.term.bits)
-        return Cost(cycles=self.words, resources=Resources(lut=lut, ff=ff, bram=bram))
+        """Modelled: both tables of a lane share block RAMs of 1024 × 18 bits with two ports; a LUT for each bit added."""
+        term, quotient = self.term.bits, self.term.bits + 1 - self.shift
+        lut = term + 1 + 2 * quotient + self.output.bits
+        ff = 2 * term + term + 1 + self.output.bits
+        if not self.plain:
+            lut, ff = lut + quotient + (self.shift - self.window) // 3, ff + quotient
+        lut += self.fixes * ((self.a.bits + self.b.bits) // 3 + 2)
+        resources = Resources(
+            lut=self.lanes * lut + 4,
+            ff=self.lanes * (ff + self.fixes * (self.latency - 2)) + self.latency,
+            bram=self.lanes * -(-term // 18),
+        )
+        return Cost(cycles=self.words, resources=resources)
 
     def create(self, contents: AddTables) -> "Add":
-        return Add(self, contents)
-
-
-def reference(a: QuantType, b: QuantType, y: QuantType, lo: int, hi: int) -> np.ndarray:
-    """ONNX Runtime's QLinearAdd for all pairs: (256, 256) int64, entry [i, j] for ``a.integer.min + i``, ``b.integer.min + j``.
-
-    ``rint(fma(a, ra, fma(b, rb, c)))`` in float32 with ``ra = sa/sy``, ``rb = sb/sy``, ``c = zy - fma(ra, za, rb·zb)``.
-    """
-    f32 = np.float32
-    ra, rb = f32(a.scale) / f32(y.scale), f32(b.scale) / f32(y.scale)
-    c = f32(y.zero_point) - _fma(ra, f32(a.zero_point), rb * f32(b.zero_point))
-    xa = np.arange(a.integer.min, a.integer.max + 1).astype(f32)
-    xb = np.arange(b.integer.min, b.integer.max + 1).astype(f32)
-    return np.clip(np.rint(_fma(xa[:, None], ra, _fma(xb, rb, c)[None, :])), lo, hi).astype(np.int64)
-
-
-def _fma(x: Any, y: Any, z: Any) -> Any:
-    """float32 ``x·y + z`` rounded once; the product is exact in extended precision, so is nearly every sum."""
-    return (np.longdouble(x) * np.longdouble(y) + np.longdouble(z)).astype(np.float32)
-
-
-def add_tables(
-    a: QuantType, b: QuantType, y: QuantType, lo: int, hi: int, *, lanes: int, words: int
-) -> tuple[AddParams, AddTables]:
-    """The narrowest tables that give :func:`reference` for all 65,536 pairs; what is left over at the best becomes fixes."""
-    wanted = reference(a, b, y, lo, hi)
-    ra, rb = np.float32(a.scale) / np.float32(y.scale), np.float32(b.scale) / np.float32(y.scale)
-    c = np.float32(y.zero_point) - _fma(ra, np.float32(a.zero_point), rb * np.float32(b.zero_point))
-    xa, xb = (np.arange(t.integer.min, t.integer.max + 1) for t in (a, b))
-    terms_a = xa.astype(np.longdouble) * np.longdouble(ra)
-    terms_b = np.longdouble(_fma(xb.astype(np.float32), rb, c))
-    best: tuple[int, int, np.ndarray, np.ndarray, np.ndarray] | None = None
-    for shift in range(1, MAX_SHIFT):
-        for window in range(-1, shift - 1):
-            centre = (1 << shift - 1) + (1 << window >> 1 if window >= 0 else 0)
-            table_a = np.rint(terms_a * (1 << shift)).astype(np.int64)
-            table_b = np.rint(terms_b * (1 << shift)).astype(np.int64) + centre
-            got = np.clip(round_half_even(table_a[:, None] + table_b, shift, window, 1), lo, hi)
-            wrong = np.argwhere(got != wanted)
-            if best is None or len(wrong) < len(best[4]):
-                deltas = (wanted - got)[tuple(wrong.T)]
-                fixes = np.stack([xa[wrong[:, 0]], xb[wrong[:, 1]], deltas], axis=1).astype(np.int64)
-                best = (shift, window, table_a, table_b, fixes)
-        if best is not None and not len(best[4]):
-            break
-    if best is None:
-        raise RuntimeError("no shift was tried")
-    shift, window, table_a, table_b, fixes = best
-    low, high = min(table_a.min(), table_b.min(), -1), max(table_a.max(), table_b.max())
-    params = AddParams(
-        a=a.integer,
-        b=b.integer,
-        output=y.integer,
-        lanes=lanes,
-        words=words,
-        term=IntType.holding(int(low), int(high)),
-        shift=shift,
-        window=window,
-        lo=lo,
-        hi=hi,
-        fixes=len(fixes),
-    )
-    return params, AddTables(a=table_a, b=table_b, fixes=fixes)
+        return Add(self, self.checked(contents))
 
 
 class Add(wiring.Component):
-    """Hardware for :class:`AddParams`: one word per cycle.
+    """Hardware for :class:`AddParams`.
 
     Members
     -------
-    i0, i1, o : streams of ``params``
+    i0, i1, o : streams of ``params.inputs``, ``params.outputs``
     """
 
-    def __init__(self, params: AddParams, contents: AddTables):
-        self.params = params
-        self.contents = contents
-        a, b = params.inputs
-        super().__init__({"i0": In(a.signature), "i1": In(b.signature), "o": Out(params.outputs[0].signature)})
+    def __init__(self, params: AddParams, tables: AddTables):
+        self.params, self.tables = params, tables
+        i0, i1 = (In(s.signature) for s in params.inputs)
+        super().__init__({"i0": i0, "i1": i1, "o": Out(params.outputs[0].signature)})
 
     def elaborate(self, platform: Any) -> Module:
-        m, p = Module(), self.params
-        enable, both = Signal(), Signal()
+        m = Module()
+        p = self.params
+        move, valid = Signal(), Signal(p.latency - 1)
         m.d.comb += [
-            enable.eq(~self.o.valid | self.o.ready),
-            both.eq(self.i0.valid & self.i1.valid),
-            self.i0.ready.eq(enable & self.i1.valid),
-            self.i1.ready.eq(enable & self.i0.valid),
+            move.eq(~self.o.valid | self.o.ready),
+            self.i0.ready.eq(move & self.i1.valid),
+            self.i1.ready.eq(move & self.i0.valid),
         ]
-        looked_up, summed = Signal(), Signal()
-        with m.If(enable):
-            m.d.sync += [looked_up.eq(both), summed.eq(looked_up), self.o.valid.eq(summed)]
+        with m.If(move):
+            m.d.sync += [valid.eq(self.i0.valid & self.i1.valid), self.o.valid.eq(valid[-1])]
+            m.d.sync += [valid[n].eq(valid[n - 1]) for n in range(1, len(valid))]
+
+        # Table a, then table b, addressed by the operands' bits (negative ones last).
+        half = 1 << max(p.a.bits, p.b.bits)
+        init = [0] * (2 * half)
+        for start, operand, table in ((0, p.a, self.tables.a), (half, p.b, self.tables.b)):
+            init[start : start + len(table)] = np.roll(table, operand.min).tolist()
+        m.submodules.rom = rom = Memory(shape=p.term.shape, depth=len(init), init=init, attrs={"rom_style": "block"})
+
         for lane in range(p.lanes):
             terms = []
-            for name, element, port, table in (("a", p.a, self.i0, self.contents.a), ("b", p.b, self.i1, self.contents.b)):
-                memory = Memory(shape=p.term.shape, depth=256, init=_by_bits(table, element).tolist())
-                m.submodules[f"table_{name}{lane}"] = memory
-                read = memory.read_port()
-                m.d.comb += [read.addr.eq(port.payload[lane]), read.en.eq(enable)]
-                terms.append(read.data)
-            total = Signal(IntType(p.term.bits + 1).shape, name=f"total{lane}")
-            fix = Signal(IntType(2).shape, name=f"fix{lane}")
-            with m.If(enable):
-                m.d.sync += total.eq(terms[0] + terms[1])
-                rounded = round_half_even(total, p.shift, p.window, 1)
-                m.d.sync += self.o.payload[lane].eq(clamp(rounded + fix if p.fixes else rounded, p.lo, p.hi))
-            if p.fixes:
-                pair = Signal(16, name=f"pair{lane}")
-                with m.If(enable):
-                    m.d.sync += [pair.eq(Cat(self.i0.payload[lane], self.i1.payload[lane])), fix.eq(0)]
-                    for fix_a, fix_b, delta in self.contents.fixes.tolist():
-                        with m.If(pair == (fix_a & 255 | (fix_b & 255) << 8)):
-                            m.d.sync += fix.eq(delta)
+            for name, start, payload in (("a", 0, self.i0.payload), ("b", half, self.i1.payload)):
+                port = rom.read_port()
+                address = (
+                    payload[lane].as_value().as_unsigned()
+                    if hasattr(payload[lane], "as_value")
+                    else payload[lane].as_unsigned()
+                )
+                m.d.comb += [port.addr.eq(address | start), port.en.eq(move)]
+                terms.append(self._delay(m, move, port.data, 1, f"{name}_{lane}"))
+            total = self._delay(m, move, terms[0] + terms[1], 1, f"total_{lane}")
+            quotient: Any = total >> p.shift
+            if not p.plain:
+                delta = self._fix(m, move, lane)
+                less = gives_way(total, p.shift, p.window, p.odd)
+                quotient = self._delay(m, move, quotient - less + delta, 1, f"result_{lane}")
+            with m.If(move):
+                m.d.sync += self.o.payload[lane].eq(clamp(quotient, p.lo, p.hi))
         return m
 
+    def _delay(self, m: Module, move: Value, value: Value, cycles: int, name: str) -> Any:
+        """``value`` some steps of the pipeline later."""
+        for n in range(cycles):
+            delayed = Signal(value.shape(), name=f"{name}_{n + 1}", reset_less=True)
+            with m.If(move):
+                m.d.sync += delayed.eq(value)
+            value = delayed
+        return value
 
-def _by_bits(table: np.ndarray, element: IntType) -> np.ndarray:
-    """The table in the order of the element's bit patterns: for signed types the negative half comes last."""
-    return np.roll(table, 128) if element.signed else table
+    def _fix(self, m: Module, move: Value, lane: int) -> Any:
+        """What to add to the quotient, when the sum is there."""
+        delta: Any = Const(0)
+        for n, (a, b, change) in enumerate(self.tables.fixes.tolist()):
+            hit = (self.i0.payload[lane] == a) & (self.i1.payload[lane] == b)
+            delta = delta + Mux(self._delay(m, move, hit, 3, f"fix_{n}_{lane}"), change, 0)
+        return delta
+
+
+def _fused(x: Any, y: Any, z: Any) -> np.ndarray:
+    """float32 ``x * y + z``, rounded once.
+
+    The product is exact in float64. The sum is rounded to odd there (Boldo and Melquiond, 2008), after which rounding to
+    float32 is as if from the exact sum.
+    """
+    product, addend = np.broadcast_arrays(np.asarray(x, np.float64) * np.asarray(y, np.float64), np.asarray(z, np.float64))
+    total = product + addend
+    back = total - product
+    error = (product - (total - back)) + (addend - back)
+    bits = total.view(np.int64)
+    to_odd = np.where((error != 0) & (bits & 1 == 0), np.where((error > 0) == (total > 0), 1, -1), 0)
+    return (bits + to_odd).view(np.float64).astype(np.float32)
+
+
+def add_reference(a: QuantType, b: QuantType, y: QuantType, lo: int, hi: int) -> np.ndarray:
+    """ONNX Runtime's sums of all pairs of operands, clamped: int64 (2**a.bits, 2**b.bits), from the least operands on.
+
+    Where all three types are equal its kernel QLinearAdd runs, with fused multiply-adds that include the zero point; else
+    it dequantises, adds and quantises in float32.
+    """
+    xa, xb = (np.arange(t.integer.min, t.integer.max + 1) for t in (a, b))
+    sa, sb, sy = (np.float32(t.scale) for t in (a, b, y))
+    with np.errstate(over="ignore", invalid="ignore"):
+        if a.integer == b.integer == y.integer:
+            ra, rb = sa / sy, sb / sy
+            c = np.float32(y.zero_point) - _fused(ra, a.zero_point, rb * np.float32(b.zero_point))
+            rounded = np.rint(_fused(xa[:, None], ra, _fused(xb, rb, c)))
+        else:
+            real = ((xa - a.zero_point).astype(np.float32) * sa)[:, None] + (xb - b.zero_point).astype(np.float32) * sb
+            rounded = np.rint(real / sy).astype(np.float64) + y.zero_point
+    if np.isnan(rounded).any():
+        raise HwgenError(f"scales {a.scale}, {b.scale} and {y.scale} are too far apart to add in float32")
+    return np.clip(rounded, lo, hi).astype(np.int64)
+
+
+def add_block(
+    a: QuantType, b: QuantType, y: QuantType, lo: int, hi: int, *, lanes: int, words: int
+) -> tuple[AddParams, AddTables]:
+    """Hardware for the sum of streams of types ``a`` and ``b``, equal to :func:`add_reference` for every pair.
+
+    The least ``shift`` for which tables exist, without a window for ties if possible. ``HwgenError`` where more than 256
+    pairs would have to be corrected.
+    """
+    want = add_reference(a, b, y, lo, hi)
+    shift, window, odd, at, bt = _solve(a, b, y, lo, hi, want)
+    at, bt = _balance(at, bt)
+    terms = np.concatenate([at, bt])
+    quotient = round_half_even(at[:, None] + bt, shift, window, odd)
+    wrong = np.argwhere(clamp(quotient, lo, hi) != want)
+    if len(wrong) > _MAX_FIXES:
+        raise HwgenError(f"sum of scales {a.scale} and {b.scale} to {y.scale} must need at most 256 fixes, not {len(wrong)}")
+    delta = (want - quotient)[tuple(wrong.T)]
+    fixes = np.stack([wrong[:, 0] + a.integer.min, wrong[:, 1] + b.integer.min, delta], axis=1)
+    params = AddParams(
+        a=a.integer, b=b.integer, output=y.integer, lanes=lanes, words=words,
+        term=IntType.holding(min(-1, int(terms.min())), int(terms.max())),
+        shift=shift, window=window, odd=odd, lo=lo, hi=hi, fixes=len(fixes),
+    )  # fmt: skip
+    return params, AddTables(a=at, b=bt, fixes=fixes)
+
+
+def _solve(
+    a: QuantType, b: QuantType, y: QuantType, lo: int, hi: int, want: np.ndarray
+) -> tuple[int, int, int, np.ndarray, np.ndarray]:
+    """Shift, window, odd and both tables; the last tried, with half a unit added, where no shift has exact ones."""
+    fused = a.integer == b.integer == y.integer
+    odd = 1 if fused else 1 - y.zero_point % 2  # the zero point is added before rounding, or after it
+    xa, xb = (np.arange(t.integer.min, t.integer.max + 1) - t.zero_point for t in (a, b))
+    at = bt = np.zeros(0, np.int64)
+    for shift in range(_MAX_SHIFT):
+        unit = 2.0**shift / y.scale
+        at, bt = (np.rint(np.clip(x * t.scale * unit, -_FAR, _FAR)).astype(np.int64) for x, t in ((xa, a), (xb, b)))
+        at = at + (y.zero_point << shift) + (1 << shift >> 1)
+        for window in (-1, *range(shift)):
+            found = _tables(want, lo, hi, shift, window, odd, at, bt)
+            if found is not None:
+                return shift, window, odd, *found
+    return shift, -1, odd, at, bt
+
+
+def _tables(
+    want: np.ndarray, lo: int, hi: int, shift: int, window: int, odd: int, at: np.ndarray, bt: np.ndarray
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Tables near ``at`` and ``bt`` whose sums round to ``want``; None if there are none.
+
+    The sum for each pair must lie between two levels: difference constraints between ``at`` and ``-bt``, relaxed as
+    Bellman and Ford do, all at a time.
+    """
+    outputs = np.arange(lo, hi + 2)
+    levels = (outputs << shift) + np.where((outputs & 1 == odd) & (window >= 0), 1 << max(window, 0), 0)
+    least = np.where(want > lo, levels[want - lo], -_FAR * 4)
+    most = np.where(want < hi, levels[want - lo + 1] - 1, _FAR * 4)
+    u = -bt
+    for _ in range(_ROUNDS):
+        new_at = np.minimum(at, (u + most).min(1))
+        new_u = np.minimum(u, (new_at[:, None] - least).min(0))
+        if (new_at == at).all() and (new_u == u).all():
+            return at, -u
+        at, u = new_at, new_u
+    return None
+
+
+def _balance(at: np.ndarray, bt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same sums with the narrowest entries: a constant moved from one table to the other."""
+    moves = [
+        int(at.max() + at.min() - bt.max() - bt.min()) // 4,
+        int(at.max() + at.min()) // 2,
+        -int(bt.max() + bt.min()) // 2,
+        0,
+    ]
+    move = min(moves, key=lambda n: max(abs(at - n).max(), abs(bt + n).max()))
+    return at - move, bt + move

@@ -6,7 +6,7 @@ from math import gcd
 
 from ...graph import Add, ArgMax, Concat, Graph, Node, Pad, Softmax, Table
 from ...streams import Stream
-from ...templates.add import add_tables
+from ...templates.add import add_block
 from ...templates.argmax import ArgMaxParams
 from ...templates.concat import ConcatParams
 from ...templates.softmax import softmax_params
@@ -28,7 +28,7 @@ class ElementwiseOperator:
         self.result = graph.tensors[node.output]
         if isinstance(node, Add):
             a, b = (s.type for s in self.sources)
-            self.add, self.add_contents = add_tables(
+            self.add, self.add_contents = add_block(
                 a, b, self.result.type, node.lo, node.hi, lanes=1, words=self.result.elements
             )
 
