@@ -164,8 +164,9 @@ def _depths(design: Design, fork: Stage) -> dict[int, int]:
     graph = nx.DiGraph(design.digraph())
     graph.remove_nodes_from([n for n in [""] if n in graph])
     below = nx.descendants(graph, fork.name)
+    dominators = nx.immediate_dominators(graph, fork.name)  # a join's is the fork where disjoint paths lead to it
     depths = dict.fromkeys(range(len(fork.params.outputs)), 0)
-    for join in (s for s in design.stages if s.name in below and len(s.params.inputs) > 1):
+    for join in (s for s in design.stages if dominators.get(s.name) == fork.name and len(s.params.inputs) > 1):
         k = np.arange(2 * join.params.outputs[0].words)
         needs: dict[Port, dict[int, tuple[np.ndarray, np.ndarray]]] = {}
         for port in range(len(join.params.inputs)):
