@@ -200,12 +200,7 @@ class Add(wiring.Component):
             terms = []
             for name, start, payload in (("a", 0, self.i0.payload), ("b", half, self.i1.payload)):
                 port = rom.read_port()
-                address = (
-                    payload[lane].as_value().as_unsigned()
-                    if hasattr(payload[lane], "as_value")
-                    else payload[lane].as_unsigned()
-                )
-                m.d.comb += [port.addr.eq(address | start), port.en.eq(move)]
+                m.d.comb += [port.addr.eq(payload[lane].as_unsigned() | start), port.en.eq(move)]
                 terms.append(self._delay(m, move, port.data, 1, f"{name}_{lane}"))
             total = self._delay(m, move, terms[0] + terms[1], 1, f"total_{lane}")
             quotient: Any = total >> p.shift
