@@ -19,9 +19,9 @@ __all__ = ["Softmax", "SoftmaxContents", "SoftmaxParams", "softmax_params"]
 
 F32 = np.float32
 FETCH = 5  #: cycles from an element's address to its float operand
-ADD = 6  #: cycles of a float addition
+ADD = 7  #: cycles of a float addition
 DIVIDE = 26  #: quotient bits: 24 of a mantissa, one to round by, one more for a quotient below one
-EACH = 1 + DIVIDE + 2 + ADD + 1  #: cycles of an output element: start, divide, round, round to an integer (an addition), emit
+EACH = 1 + DIVIDE + 2 + ADD + 2  #: cycles of an output element: start, divide, round, add (to round to an integer), limit, emit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,12 +103,12 @@ class SoftmaxParams:
         return ((k + 1) // self.channels + 1) * self.channels
 
     def cost(self) -> Cost:
-        """Synthesised for ECP5: 800 LUT and 308 FF for 12 channels; block RAM for the tables and for a long vector."""
+        """Synthesised for ECP5: 890 LUT and 317 FF for 12 channels; block RAM for the tables and for a long vector."""
         counter, small = (self.channels - 1).bit_length(), self.channels <= 32
-        lut = 770 + 4 * counter + (lut_memory(self.channels, 8) if small else 0)
+        lut = 870 + 4 * counter + (lut_memory(self.channels, 8) if small else 0)
         bram = bram_blocks(512, 32) + (0 if small else bram_blocks(self.channels, 8))
         cycles = self.vectors * (self.channels - 1 + self.gap)
-        return Cost(cycles=cycles, resources=Resources(lut=lut, ff=304 + counter, bram=bram))
+        return Cost(cycles=cycles, resources=Resources(lut=lut, ff=312 + counter, bram=bram))
 
     def create(self, contents: "SoftmaxContents") -> "Softmax":
         return Softmax(self, contents)
@@ -163,18 +163,18 @@ UNIT = 255
 class Then(enum.Enum, shape=2):  # type: ignore[call-arg]
     """What follows a rounded sum or quotient."""
 
-    ORDER = 0
+    COMPARE = 0
     START = 1
-    EMIT = 2
+    LIMIT = 2
 
 
 class Softmax(wiring.Component):
     """Hardware for :class:`SoftmaxParams`: one positive float32 adder with a divider before it.
 
-    The adder sums the exponentials. It rounds quotients to integers too, by adding 2**23. Its steps: order the operands by
-    exponent, shift the smaller one (two steps; what is shifted out is kept as one sticky bit), add, normalise, round half to
-    even. The divider gives 26 bits; a quotient of two mantissas never lies halfway between two floats, so that the rest
-    counts as not zero.
+    The adder sums the exponentials. It rounds quotients to integers too, by adding 2**23. Its steps: compare the exponents,
+    order the operands, shift the smaller one (two steps; what is shifted out is kept as one sticky bit), add, normalise,
+    round half to even. The divider gives 26 bits; a quotient of two mantissas never lies halfway between two floats, so
+    that the rest counts as not zero.
 
     Members
     -------
@@ -196,7 +196,7 @@ class Softmax(wiring.Component):
         operand = self._fetch(m, count, dividing)
 
         total, divisor, big = Signal(FLOAT), Signal(FLOAT), Signal(FLOAT)
-        small, distance, far = Signal(26), Signal(5), Signal()  # two more bits below the mantissa
+        small, swap, distance, far = Signal(26), Signal(), Signal(5), Signal()  # two more bits below the mantissa
         wide, exponent = Signal(27), Signal(signed(10))  # a sum or quotient; its exponent if the highest bit is 0
         mantissa, up, carry = Signal(24), Signal(), wide[-1]
         remainder, step = Signal(25), Signal(range(DIVIDE))
@@ -206,7 +206,7 @@ class Softmax(wiring.Component):
             FLOAT, Mux(dividing, FLOAT.const({"mantissa": 1 << 23, "exponent": UNIT}).as_value(), operand.as_value())
         )
         ahead, behind, trial = Signal(signed(11)), Signal(signed(11)), Signal(signed(26))
-        rounded = Signal(25)
+        rounded, limited, most = Signal(25), Signal(8), p.output.max - p.zero_point
         m.d.comb += [
             ahead.eq(total.exponent - other.exponent),
             behind.eq(other.exponent - total.exponent),
@@ -226,10 +226,10 @@ class Softmax(wiring.Component):
             with m.State("FETCH"):
                 m.d.sync += step.eq(step - 1)
                 with m.If(step == 0):
-                    m.next = "ORDER"
+                    m.next = "COMPARE"
 
             with m.State("START"):
-                m.d.sync += [remainder.eq(operand.mantissa), step.eq(DIVIDE - 1), afterwards.eq(Then.ORDER)]
+                m.d.sync += [remainder.eq(operand.mantissa), step.eq(DIVIDE - 1), afterwards.eq(Then.COMPARE)]
                 with m.If(count == 0):
                     m.d.sync += divisor.eq(total)
                 m.next = "DIVIDE"
@@ -244,17 +244,19 @@ class Softmax(wiring.Component):
                     m.d.sync += advance
                     m.next = "NORMALISE"
 
-            with m.State("ORDER"):
+            with m.State("COMPARE"):
                 apart = Mux(ahead < 0, behind, ahead)
-                m.d.sync += [distance.eq(apart), far.eq(apart[5:].any())]
-                with m.If(ahead < 0):
+                m.d.sync += [swap.eq(ahead < 0), distance.eq(apart), far.eq(apart[5:].any())]
+                m.next = "ORDER"
+            with m.State("ORDER"):
+                with m.If(swap):
                     m.d.sync += [big.eq(other), small.eq(total.mantissa << 2)]
                 with m.Else():
                     m.d.sync += [big.eq(total), small.eq(other.mantissa << 2)]
                 with m.If(dividing):
-                    m.d.sync += afterwards.eq(Then.EMIT)
+                    m.d.sync += afterwards.eq(Then.LIMIT)
                 with m.Else():
-                    m.d.sync += [advance, dividing.eq(last), afterwards.eq(Mux(last, Then.START, Then.ORDER))]
+                    m.d.sync += [advance, dividing.eq(last), afterwards.eq(Mux(last, Then.START, Then.COMPARE))]
                 m.next = "SHIFT"
             with m.State("SHIFT"):
                 m.d.sync += small.eq(_shift(small, distance, (0, 1, 2)))
@@ -278,22 +280,23 @@ class Softmax(wiring.Component):
                     total.exponent.eq(exponent + rounded[24]),
                 ]
                 with m.Switch(afterwards):
-                    with m.Case(Then.ORDER):
-                        m.next = "ORDER"
+                    with m.Case(Then.COMPARE):
+                        m.next = "COMPARE"
                     with m.Case(Then.START):
                         m.next = "START"
-                    with m.Case(Then.EMIT):
-                        m.next = "EMIT"
+                    with m.Case(Then.LIMIT):
+                        m.next = "LIMIT"
 
-            with m.State("EMIT"):
+            with m.State("LIMIT"):  # a quotient is not negative: it needs no lower limit
                 quotient = total.mantissa[: max(1, p.levels.bit_length())]
-                with m.If(~self.o.valid | self.o.ready):
-                    m.d.sync += self.o.payload[0].eq(clamp(quotient + p.zero_point, p.output.min, p.output.max))
-                    m.d.sync += [self.o.valid.eq(1), dividing.eq(count != 0)]
-                    with m.If(count == 0):
-                        m.next = "READ"
-                    with m.Else():
-                        m.next = "START"
+                m.d.sync += limited.eq(Mux(quotient > most, most, quotient))
+                m.next = "EMIT"
+            with m.State("EMIT"), m.If(~self.o.valid | self.o.ready):
+                m.d.sync += [self.o.payload[0].eq(limited + p.zero_point), self.o.valid.eq(1), dividing.eq(count != 0)]
+                with m.If(count == 0):
+                    m.next = "READ"
+                with m.Else():
+                    m.next = "START"
         return m
 
     def _fetch(self, m: Module, count: Signal, dividing: Signal) -> Any:

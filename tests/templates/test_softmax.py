@@ -5,7 +5,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hwgen.arith import IntType
 from hwgen.graph import QuantType
-from hwgen.templates.softmax import SoftmaxParams, softmax_params
+from hwgen.templates.softmax import SoftmaxContents, SoftmaxParams, softmax_params
 from hwgen.testing import NO_STALL, STALLS, run_streams
 from tests.templates.contract import check_arrivals, check_limits, check_timing
 
@@ -91,6 +91,42 @@ def test_hardware_is_reference(integer, in_scale, out_scale, zero_point, channel
     assert (run.outputs[0] == params.compute(words, contents=contents)).all()
 
 
+def test_sum_is_rounded_as_onnx_runtime_does():
+    """Vectors where an exact sum would give another result than one rounded to float32 after each addition."""
+    params, contents = built(in_scale=0.01, channels=12)
+    vectors = vectors_of(INT8, 12, 400_000, 30, 1)
+    index = vectors.reshape(-1, 12) - vectors.reshape(-1, 12).max(1, keepdims=True) + 255
+    total = contents.exponentials[index].sum(1, keepdims=True, dtype=np.float64).astype(np.float32)
+    other = np.rint(contents.scaled[index] / total).astype(np.int64) - 128
+    rare = (params.compute(vectors, contents=contents).reshape(-1, 12) != other.clip(-128, 127)).any(1)
+    words = vectors.reshape(-1, 12)[rare]
+    assert len(words) >= 3
+    session = onnx_session(quant(INT8, 0.01, 3), quant(INT8, 1 / 256, -128), 12, len(words), 13)
+    expected = session.run(None, {"x": words.astype(np.int8)})[0]
+    assert (params.compute(words.reshape(-1, 1), contents=contents) == expected.reshape(-1, 1)).all()
+    run = run_streams(params, [words.reshape(-1, 1)], [words.size], contents=contents)
+    assert (run.outputs[0] == expected.reshape(-1, 1)).all()
+
+
+@pytest.mark.parametrize("least", [1e3, 2.0**-130])
+@pytest.mark.parametrize("spread", [2, 12, 60])
+def test_float_rounding(least, spread):
+    """Tables of random floats, quotients a unit in the last place around halves: the hardware rounds as float32 does."""
+    channels, rng = 40, np.random.default_rng(spread)
+    params = SoftmaxParams(element=UINT8, output=UINT8, channels=channels, levels=256, zero_point=0)
+    for _ in range(6):
+        exponentials = (least * 2.0 ** rng.uniform(0, spread, 256)).astype(np.float32)
+        exponentials[::3] = np.ldexp(rng.integers(1 << 5, 1 << 7, 86), np.frexp(exponentials[::3])[1] - 7)  # few bits: ties
+        x = rng.permutation(np.append(rng.choice(255, channels - 1, replace=False), 255))
+        total = np.add.accumulate(exponentials[x], dtype=np.float32)[-1]
+        halves = (rng.integers(2, 255, 256) + 0.5).astype(np.float32) * total
+        units = rng.integers(-2, 3, 256).astype(np.int32)
+        scaled = (halves.view(np.int32) + units).view(np.float32)
+        contents = SoftmaxContents(exponentials=exponentials, scaled=scaled)
+        run = run_streams(params, [x[:, None]], [channels], contents=contents)
+        assert (run.outputs[0] == params.compute(x[:, None], contents=contents)).all()
+
+
 @pytest.mark.parametrize("i_pause", STALLS)
 @pytest.mark.parametrize("o_pause", [NO_STALL, (1, 1, 0), (1,) * 90 + (0,)])
 def test_stalls(i_pause, o_pause):
@@ -103,7 +139,7 @@ def test_stalls(i_pause, o_pause):
 @pytest.mark.parametrize(("channels", "vectors"), [(1, 1), (2, 2)])
 def test_timing_is_the_model(channels, vectors):
     params, contents = built(out_scale=0.01, channels=channels, vectors=vectors)
-    assert params.cost().cycles == vectors * (43 * channels + 5)
+    assert params.cost().cycles == vectors * (46 * channels + 5)
     check_timing(params, contents)
     check_arrivals(params, contents)
 
