@@ -93,9 +93,9 @@ def test_tables_are_the_reference(types, kind):
 def test_fused_multiply_add_rounds_once():
     """Against exact fractions; cases that rounding twice gets wrong included."""
     rng = np.random.default_rng(2)
-    x = np.concatenate([rng.integers(-255, 256, 300), [3, 129, 129, 1]]).astype(np.float32)
-    y = np.concatenate([2.0 ** rng.uniform(-20, 20, 300), [5, 1 + 2**-20, 1 + 2**-20, 1]]).astype(np.float32)
-    z = np.concatenate([rng.normal(0, 100, 300), [0, 2.0**-60, -(2.0**-60), 2**-24 + 2**-47]]).astype(np.float32)
+    x = np.concatenate([rng.integers(-255, 256, 300), [3, 3, 3, 3]]).astype(np.float32)
+    y = np.concatenate([2.0 ** rng.uniform(-20, 20, 300), [5, 1 + 2**-23, 1 + 2**-23, 1 + 3 * 2**-23]]).astype(np.float32)
+    z = np.concatenate([rng.normal(0, 100, 300), [0, 2.0**-60, -(2.0**-60), 2.0**-60]]).astype(np.float32)
     for got, *operands in zip(_fused(x, y, z), x, y, z, strict=True):
         f, g, h = (Fraction(float(v)) for v in operands)
         exact = f * g + h
