@@ -127,6 +127,16 @@ def test_float_rounding(least, spread):
         assert (run.outputs[0] == params.compute(x[:, None], contents=contents)).all()
 
 
+def test_a_sum_rounds_up_to_a_power_of_two():
+    params = SoftmaxParams(element=UINT8, output=UINT8, channels=2, levels=256, zero_point=0)
+    exponentials, scaled = np.ones((2, 256), np.float32)
+    exponentials[[7, 255]] = 0.5, 2**24 - 1  # their sum is a tie, and goes to the even 2**24
+    scaled[[7, 255]] = 2**24 * 5.5, np.nextafter(np.float32(2**24 * 9.5), np.float32(0))  # 6; and just below a tie: 9
+    contents, x = SoftmaxContents(exponentials=exponentials, scaled=scaled), np.array([[7], [255]])
+    run = run_streams(params, [x], [2], contents=contents)
+    assert run.outputs[0].tolist() == params.compute(x, contents=contents).tolist() == [[6], [9]]
+
+
 @pytest.mark.parametrize("i_pause", STALLS)
 @pytest.mark.parametrize("o_pause", [NO_STALL, (1, 1, 0), (1,) * 90 + (0,)])
 def test_stalls(i_pause, o_pause):
