@@ -1,6 +1,3 @@
-import os
-from pathlib import Path
-
 import numpy as np
 import onnx
 import pytest
@@ -12,8 +9,8 @@ from hwgen.errors import HwgenError
 from hwgen.graph import QuantType
 from hwgen.oracle import Oracle, cpu_features, float_sums, quantize_outputs, run_unary
 
-MODELS = Path(os.environ.get("HWGEN_MODELS") or Path(__file__).parents[2] / "shared" / "models")
-needs_models = pytest.mark.skipif(not MODELS.is_dir(), reason="the shared models are not here (HWGEN_MODELS)")
+from .shared_models import MODELS, needs_models
+
 INT8, UINT8 = IntType(8), IntType(8, False)
 
 

@@ -13,8 +13,8 @@ from hwgen.errors import HwgenError
 from hwgen.frontend.calibration import load_samples, quantize_float
 from hwgen.oracle import Oracle, cpu_features, float_sums, quantize_outputs
 
-MODELS = Path(os.environ.get("HWGEN_MODELS") or Path(__file__).parents[3] / "shared" / "models")
-needs_models = pytest.mark.skipif(not MODELS.is_dir(), reason="the shared models are not here (HWGEN_MODELS)")
+from ..shared_models import MODELS, needs_models
+
 REPOSITORY = Path(__file__).parents[2]
 
 

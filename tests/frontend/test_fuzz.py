@@ -1,10 +1,8 @@
 """Damaged models give a graph or a HwgenError, never anything else."""
 
 import contextlib
-import os
 import random
 import struct
-from pathlib import Path
 
 import onnx
 import pytest
@@ -13,13 +11,14 @@ from hwgen.errors import HwgenError
 from hwgen.frontend import explain, import_model, load_onnx
 from hwgen.graph import Graph
 
-MODELS = Path(os.environ.get("HWGEN_MODELS", Path(__file__).parents[3] / "shared" / "models"))
+from ..shared_models import MODELS, needs_models
+
 FILES = [
     "digits/digits_cnn_int8_qdq_asym_u8.onnx",
     "digits/digits_cnn_int8_qdq_sym_perch.onnx",
     "kws/kws_int8_qdq_tf2onnx.onnx",
 ]
-pytestmark = pytest.mark.skipif(not MODELS.is_dir(), reason="the shared models are absent (HWGEN_MODELS)")
+pytestmark = needs_models
 NUMBERS = [0, -1, 1, 2, 3, 7, 255, -128, 1 << 20, 1 << 31, 1 << 62, -(1 << 63)]
 
 

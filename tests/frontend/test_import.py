@@ -1,8 +1,5 @@
 """Imported graphs, computed in plain NumPy, equal ONNX Runtime in every tensor."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -12,10 +9,9 @@ from hwgen.inputs import dequantise, make_frames
 from hwgen.oracle import Oracle
 
 from ..random_networks import random_network
+from ..shared_models import MODELS, needs_models
 from .builder import Model, compute
 
-MODELS = Path(os.environ.get("HWGEN_MODELS", Path(__file__).parents[3] / "shared" / "models"))
-needs_models = pytest.mark.skipif(not MODELS.is_dir(), reason="the shared models are absent (HWGEN_MODELS)")
 QUANTISED = ["ad/ad_int8_qdq", "ic/ic_int8_qdq", "kws/kws_int8_qdq", "vww/vww_int8_qdq"]
 DTYPES = (np.int8, np.uint8)
 
