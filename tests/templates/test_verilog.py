@@ -1,6 +1,6 @@
 """Every template as emitted Verilog, under cocotb and Verilator: same numbers, same timing. One simulation holds all cases."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from hwgen.hardware.bench import Bench, Channel
 from hwgen.hardware.verilog import convert
 from hwgen.mapping.design import Stage
 from hwgen.streams import Stream
+from hwgen.templates import TEMPLATES
+from hwgen.templates.add import AddParams, AddTables, add_block
 from hwgen.templates.argmax import ArgMaxParams
 from hwgen.templates.average import average
 from hwgen.templates.concat import ConcatParams
@@ -23,6 +25,7 @@ from hwgen.templates.fifo import FifoParams
 from hwgen.templates.fork import ForkParams
 from hwgen.templates.matrix_vector import MatrixVectorParams, Weights
 from hwgen.templates.pool import GlobalSumParams, WindowMaxParams
+from hwgen.templates.requant import RequantParams, Scales
 from hwgen.templates.softmax import softmax_params
 from hwgen.templates.table import table_params
 from hwgen.templates.width import WidthParams
@@ -31,7 +34,7 @@ from hwgen.templates.window import WindowParams
 from .contract import as_tuple
 
 FRAMES = 6
-INT8, UINT8, INT9, INT20 = IntType(8), IntType(8, False), IntType(9), IntType(20)
+INT4, INT8, UINT8, INT9, INT12, INT20 = IntType(4), IntType(8), IntType(8, False), IntType(9), IntType(12), IntType(20)
 RNG = np.random.default_rng(7)
 
 
@@ -41,6 +44,29 @@ def weights(*shape: int) -> Weights:
 
 def quant(integer: IntType, scale: float, zero_point: int) -> QuantType:
     return QuantType(integer=integer, scale=float(np.float32(scale)), zero_point=zero_point)
+
+
+def add_fixes(count: int) -> tuple[AddParams, AddTables]:
+    """A real addition in which some pairs of operands are corrected."""
+    params, tables = add_block(quant(INT8, 0.05, 3), quant(INT8, 0.03, -7), quant(INT8, 0.06, 5), -128, 127, lanes=2, words=20)
+    fixes = np.concatenate([RNG.integers(-128, 128, (2, count)), RNG.integers(-40, 40, (1, count))]).T
+    return replace(params, fixes=count), replace(tables, fixes=fixes)
+
+
+def requant(fixes: int = 0, **changes: Any) -> tuple[RequantParams, Scales]:
+    """Random scales; the fixed accumulators are rare in random words, so they are 0, 1, ... of narrow types."""
+    values: dict[str, Any] = {
+        "accumulator": INT12, "output": INT8, "vectors": 3, "groups": 1, "channels": 6, "pe": 6, "lanes": 2, "steps": 3,
+        "mult": IntType(7, False), "offset": IntType(18), "shift": 10, "window": 4, "odd": 1, "lo": -128, "hi": 127,
+    }  # fmt: skip
+    params = RequantParams(**{**values, **changes}, fixes=fixes)
+    n = params.groups * params.channels
+    mult, offset = (
+        RNG.integers(0, params.mult.max, n, endpoint=True),
+        RNG.integers(params.offset.min, params.offset.max, n) // 4,
+    )
+    fixed = np.stack([np.arange(fixes) % n, np.arange(fixes) // n, RNG.integers(1, 40, fixes)], axis=1)
+    return params, Scales(mult=mult, offset=offset, fixes=fixed)
 
 
 MAC = {"operand": INT8, "weight": INT8, "accumulator": INT20}
@@ -55,6 +81,16 @@ CASES: list[tuple[str, Any, Any]] = [
     ("mac_stream", MatrixVectorParams(**MAC, vectors=4, words=4, sources=3, channels=2, pe=2), weights(1, 2, 4, 3)),
     ("mac_groups", MatrixVectorParams(**MAC, vectors=3, groups=2, words=2, sources=1, channels=3, pe=1), weights(2, 3, 2, 1)),
     ("depthwise", DepthwiseParams(**MAC, vectors=3, channels=4, lanes=2, rows=3, words=3), weights(2, 1, 3, 6)),
+    ("depthwise_one", DepthwiseParams(**MAC, vectors=5, channels=3, lanes=1, rows=1, words=9), weights(3, 1, 9, 1)),
+    ("requant", *requant()),
+    ("requant_fast", *requant(lanes=6, steps=1, vectors=5)),
+    ("requant_folds", *requant(pe=4, channels=10, steps=2, odd=0)),
+    ("requant_groups", *requant(pe=2, groups=2, steps=7, window=-1, output=UINT8, lo=3, hi=250)),
+    ("requant_fixes", *requant(fixes=9, accumulator=INT4, vectors=20, steps=2, shift=4)),
+    ("add", *add_block(quant(INT8, 0.05, 3), quant(INT8, 0.1, -7), quant(INT8, 0.12, 5), -100, 127, lanes=1, words=30)),
+    ("add_mixed", *add_block(quant(UINT8, 0.1, 7), quant(INT8, 0.2, 0), quant(UINT8, 0.25, 9), 9, 255, lanes=3, words=10)),
+    ("add_ties", *add_block(quant(INT8, 0.25, 3), quant(INT8, 0.5, -7), quant(INT8, 1, 5), -128, 127, lanes=1, words=20)),
+    ("add_fixes", *add_fixes(5)),
     ("widen", WidthParams(stream=Stream(element=INT9, lanes=2, words=30), lanes=6), None),
     ("narrow", WidthParams(stream=Stream(element=INT9, lanes=6, words=10), lanes=3), None),
     ("fork", ForkParams(stream=Stream(element=INT8, lanes=2, words=20), branches=3), None),
@@ -62,8 +98,18 @@ CASES: list[tuple[str, Any, Any]] = [
     ("largest", WindowMaxParams(element=INT8, words=3, rows=3, lanes=2, vectors=8), None),
     ("total", GlobalSumParams(element=UINT8, accumulator=INT20, pixels=9, channels=6, lanes=2), None),
     ("argmax", ArgMaxParams(element=INT8, channels=9), None),
+    ("argmax_last", ArgMaxParams(element=INT4, channels=30, last=True), None),
     ("table", *table_params(Stream(element=INT8, lanes=2, words=20), UINT8, RNG.integers(0, 256, 256))),
     ("softmax", *softmax_params(quant(INT8, 0.1, 3), quant(INT8, 1 / 256, -128), 10, 2)),
+    ("softmax_pixels", *softmax_params(quant(UINT8, 0.2, 0), quant(UINT8, 1 / 256, 0), 3, 4)),
+    ("average_whole", *average(
+        quant(INT8, 0.03, -12), quant(INT8, 0.02, 5), height=3, width=2, channels=4, lanes=1, kernel=(3, 2), strides=(1, 1),
+        pads=(0, 0, 0, 0), count_include_pad=False,
+    )),
+    ("average_rounded", *average(
+        quant(UINT8, 1.7, 120), quant(INT8, 2.3, -5), **IMAGE, lanes=4, kernel=(2, 3), strides=(1, 2), pads=(0, 1, 1, 1),
+        count_include_pad=True,
+    )),
     ("average", *average(
         quant(UINT8, 0.03, 120), quant(INT8, 0.05, -5), **IMAGE, lanes=2, kernel=(3, 3), strides=(2, 2), pads=(1, 1, 1, 1),
         count_include_pad=False,
@@ -149,6 +195,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
         assert outcomes[seed].complete
         assert not outcomes[seed].violated
     return Runs(bench=bench, stages={s.name: s for s in stages}, inputs=inputs, outcomes=outcomes)
+
+
+def test_every_template_has_a_case() -> None:
+    assert {type(params) for _, params, _ in CASES} == set(TEMPLATES)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
