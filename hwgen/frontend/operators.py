@@ -49,6 +49,11 @@ def finish(b: Builder, p: Pending, out: QuantType) -> Activation:
         case "Softmax":
             (x,) = p.inputs
             _vector(b, x, attributes(node).get("axis", -1), "Softmax")
+            if b.type(x).integer != out.integer:
+                raise UnsupportedError(
+                    f"its input and output must both be int8 or both be uint8, not {b.type(x).integer} and {out.integer}",
+                    RESCALE,
+                )
             name = b.add(Softmax, "softmax", (x.tensor,), out, names(p))
             return Activation(tensor=name, order=x.order, real=False)
         case _:

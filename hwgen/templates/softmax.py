@@ -12,12 +12,14 @@ from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType, clamp
 from ..cost import Cost, Resources, bram_blocks, lut_memory
+from ..errors import HwgenError
 from ..graph import QuantType
 from ..streams import Stream, Words, serve
 
 __all__ = ["Softmax", "SoftmaxContents", "SoftmaxParams", "softmax_params"]
 
 F32 = np.float32
+LEVELS = (1 << 22) - 1  #: quotients up to here are rounded to integers by adding 2**23
 FETCH = 5  #: cycles from an element's address to its float operand
 ADD = 7  #: cycles of a float addition
 DIVIDE = 26  #: quotient bits: 24 of a mantissa, one to round by, one more for a quotient below one
@@ -62,8 +64,8 @@ class SoftmaxParams:
         for name in "channels", "vectors":
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)!r}")
-        if not 0 <= self.levels < 1 << 22:
-            raise ValueError(f"levels must be in 0..4194303, not {self.levels!r}")
+        if not 0 <= self.levels <= LEVELS:
+            raise ValueError(f"levels must be in 0..{LEVELS}, not {self.levels!r}")
         if not self.output.min <= self.zero_point <= self.output.max:
             raise ValueError(f"zero_point must be in {self.output.min}..{self.output.max}, not {self.zero_point!r}")
 
@@ -133,23 +135,25 @@ class SoftmaxContents:
 def softmax_params(
     element: QuantType, output: QuantType, channels: int, vectors: int = 1
 ) -> tuple[SoftmaxParams, SoftmaxContents]:
-    """The hardware for a quantised softmax; ``ValueError`` where ONNX Runtime's float32 numbers would overflow."""
-    levels = int(np.floor(F32(1) / F32(output.scale)))
+    """The hardware for a quantised softmax; ``HwgenError`` where ONNX Runtime's float32 numbers would overflow."""
+    headroom = float(np.log(F32(np.finfo(F32).max) / F32(channels)))
+    b = max(0.0, headroom - 5) / element.scale
+    exponentials = np.array([math.exp((i - 255 + b) * element.scale) for i in range(256)]).astype(F32)
+    with np.errstate(over="ignore"):
+        levels = float(np.floor(F32(1) / F32(output.scale)))
+    most = min(float(LEVELS), float(np.finfo(F32).max) / float(exponentials[-1]))
+    if levels > most:
+        least = f"at least {1 / most:.3g} for {channels} channels, not {output.scale:.3g}"
+        raise HwgenError(f"softmax: its output scale must be {least}; quantise its output again (1/256 is usual)")
     params = SoftmaxParams(
         element=element.integer,
         output=output.integer,
         channels=channels,
-        levels=levels,
+        levels=int(levels),
         zero_point=output.zero_point,
         vectors=vectors,
     )
-    headroom = float(np.log(F32(np.finfo(F32).max) / F32(channels)))
-    b = max(0.0, headroom - 5) / element.scale
-    exponentials = np.array([math.exp((i - 255 + b) * element.scale) for i in range(256)]).astype(F32)
-    if float(exponentials[-1]) * levels > float(np.finfo(F32).max):
-        least = float(exponentials[-1]) / float(np.finfo(F32).max)
-        raise ValueError(f"output scale must be at least {least:.3g} for {channels} channels, not {output.scale!r}")
-    return params, SoftmaxContents(exponentials=exponentials, scaled=exponentials * F32(levels))
+    return params, SoftmaxContents(exponentials=exponentials, scaled=exponentials * F32(params.levels))
 
 
 #: A float that is not negative: mantissa · 2**exponent, the mantissa's highest bit set but for the least exponent.

@@ -203,6 +203,14 @@ def pending(m):
     return m.q(m.op("Softmax", conv(m)))
 
 
+def uint8_quant(m):
+    return m.const(np.float32(1 / 256)), m.const(np.uint8(0))
+
+
+def unsigned(m, x):
+    return m.op("QuantizeLinear", x, *uint8_quant(m))
+
+
 CASES = {
     "float between layers": (pending, "Softmax .*: its input is the float result of Conv .*, not quantised in between; put .*"),
     "product of activations": (
@@ -222,6 +230,10 @@ CASES = {
         "BatchNormalization .* is not supported; fold it into the convolution before quantising .*",
     ),
     "softmax of an image": (lambda m: m.q(m.op("Softmax", m.dq("x"), axis=1)), "Softmax .*: Softmax over an axis of .*"),
+    "softmax to another type": (
+        lambda m: m.q(m.op("DequantizeLinear", unsigned(m, m.op("Softmax", m.op("Flatten", m.dq("x")))), *uint8_quant(m))),
+        "Softmax .*: its input and output must both be int8 or both be uint8, not int8 and uint8; quantise it as .*",
+    ),
     "float result read twice": (
         lambda m: m.q(m.op("Add", m.dq(m.q(y := conv(m)), 0.1, 5), m.dq(m.q(y, 0.2, 1), 0.2, 1))),
         "Conv .*: its float result is read by .*; quantise it once, and dequantise for each reader",

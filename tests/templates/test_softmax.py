@@ -4,6 +4,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from hwgen.arith import IntType
+from hwgen.errors import HwgenError
 from hwgen.graph import QuantType
 from hwgen.templates.softmax import SoftmaxContents, SoftmaxParams, softmax_params
 from hwgen.testing import NO_STALL, STALLS, run_streams
@@ -173,5 +174,12 @@ def test_errors():
     ):
         with pytest.raises(ValueError, match=f"^{message}$"):
             SoftmaxParams(**good | change)
-    with pytest.raises(ValueError, match=r"^output scale must be at least 0\.00337 for 2 channels, not 0\.0029\d+$"):
-        built(out_scale=1 / 340, channels=2)
+    for scale, channels, message in (
+        (1 / 340, 2, "0.00337 for 2 channels, not 0.00294"),
+        (1e-45, 2, "0.00337 for 2 channels, not 1.4e-45"),
+        (1e-7, 10_000_000, "2.38e-07 for 10000000 channels, not 1e-07"),
+    ):
+        with pytest.raises(HwgenError) as error:
+            built(out_scale=scale, channels=channels)
+        text = f"softmax: its output scale must be at least {message}; quantise its output again (1/256 is usual)"
+        assert str(error.value) == text
