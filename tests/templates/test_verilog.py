@@ -48,13 +48,16 @@ def quant(integer: IntType, scale: float, zero_point: int) -> QuantType:
 
 def add_fixes(count: int) -> tuple[AddParams, AddTables]:
     """A real addition in which some pairs of operands are corrected."""
-    params, tables = add_block(quant(INT8, 0.05, 3), quant(INT8, 0.03, -7), quant(INT8, 0.06, 5), -128, 127, lanes=2, words=20)
-    fixes = np.concatenate([RNG.integers(-128, 128, (2, count)), RNG.integers(-40, 40, (1, count))]).T
+    int3 = IntType(3)  # narrow, so that random words meet the pairs
+    a, b, y = quant(int3, 0.05, 1), quant(int3, 0.03, -2), quant(INT8, 0.0031, 5)
+    params, tables = add_block(a, b, y, -128, 127, lanes=2, words=20)
+    pairs = np.stack(np.divmod(RNG.choice(64, count, replace=False), 8)) - 4
+    fixes = np.concatenate([pairs, RNG.integers(1, 40, (1, count))]).T
     return replace(params, fixes=count), replace(tables, fixes=fixes)
 
 
 def requant(fixes: int = 0, **changes: Any) -> tuple[RequantParams, Scales]:
-    """Random scales; the fixed accumulators are rare in random words, so they are 0, 1, ... of narrow types."""
+    """Random scales; accumulators 0, 1, ... of the channels are fixed."""
     values: dict[str, Any] = {
         "accumulator": INT12, "output": INT8, "vectors": 3, "groups": 1, "channels": 6, "pe": 6, "lanes": 2, "steps": 3,
         "mult": IntType(7, False), "offset": IntType(18), "shift": 10, "window": 4, "odd": 1, "lo": -128, "hi": 127,
@@ -86,9 +89,9 @@ CASES: list[tuple[str, Any, Any]] = [
     ("requant_fast", *requant(lanes=6, steps=1, vectors=5)),
     ("requant_folds", *requant(pe=4, channels=10, steps=2, odd=0)),
     ("requant_groups", *requant(pe=2, groups=2, steps=7, window=-1, output=UINT8, lo=3, hi=250)),
-    ("requant_fixes", *requant(fixes=9, accumulator=INT4, vectors=20, steps=2, shift=4)),
-    ("add", *add_block(quant(INT8, 0.05, 3), quant(INT8, 0.1, -7), quant(INT8, 0.12, 5), -100, 127, lanes=1, words=30)),
-    ("add_mixed", *add_block(quant(UINT8, 0.1, 7), quant(INT8, 0.2, 0), quant(UINT8, 0.25, 9), 9, 255, lanes=3, words=10)),
+    ("requant_fixes", *requant(fixes=9, accumulator=INT4, offset=IntType(11), vectors=20, steps=2, shift=4, window=2)),
+    ("add", *add_block(quant(INT8, 0.021, 4), quant(INT8, 0.013, -7), quant(INT8, 0.03, -128), -128, 100, lanes=1, words=30)),
+    ("add_mixed", *add_block(quant(UINT8, 0.11, 7), quant(INT8, 0.193, 0), quant(UINT8, 0.257, 9), 9, 255, lanes=3, words=10)),
     ("add_ties", *add_block(quant(INT8, 0.25, 3), quant(INT8, 0.5, -7), quant(INT8, 1, 5), -128, 127, lanes=1, words=20)),
     ("add_fixes", *add_fixes(5)),
     ("widen", WidthParams(stream=Stream(element=INT9, lanes=2, words=30), lanes=6), None),
