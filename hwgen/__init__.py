@@ -1,0 +1,19 @@
+"""From a trained network to a verified FPGA accelerator: what the command line does, as functions."""
+
+from typing import TYPE_CHECKING, Any
+
+from .errors import HwgenError
+
+if TYPE_CHECKING:
+    from .flow import build, check, simulate
+
+__all__ = ["HwgenError", "build", "check", "simulate"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the pipeline when it is first asked for: that takes a second (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import flow
+
+    return getattr(flow, name)

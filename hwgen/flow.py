@@ -16,6 +16,7 @@ from .frontend import explain, import_model, load_onnx, reference_model
 from .frontend.calibration import load_samples, quantize_float
 from .graph import Graph
 from .hardware.emit import emit
+from .hardware.verilog import KEYWORDS
 from .ilp.unroll import InfeasibleError, Objective, Problem, Solution, solve
 from .ilp.unroll import check as check_solution
 from .inputs import Frames, dequantise, load_frames, random_frames
@@ -66,9 +67,10 @@ def read(model: Path, calibration: Path | None) -> onnx.ModelProto:
 
 
 def read_graph(model: onnx.ModelProto, path: Path) -> Graph:
-    """The graph of ``model``, named after its file."""
+    """The graph of ``model``, named after its file: a Verilog identifier."""
     name = re.sub(r"\W+", "_", path.stem, flags=re.ASCII).strip("_")
-    return replace(import_model(model), name=name if name and not name[0].isdigit() else f"net_{name}".rstrip("_"))
+    plain = name and not name[0].isdigit() and name not in KEYWORDS
+    return replace(import_model(model), name=name if plain else f"net_{name}".rstrip("_"))
 
 
 def choose(graph: Graph, board: Board, objective: Objective, target_fps: float | None, progress: Progress = silent) -> Choice:
@@ -77,7 +79,9 @@ def choose(graph: Graph, board: Board, objective: Objective, target_fps: float |
     options = candidates(ops, board.budget.dsp)
     budget = board.limits
     if not all(options):
-        raise HwgenError(f"the network needs more multipliers than the {board.budget.dsp} of {board.name}")
+        raise HwgenError(
+            f"the network needs more than the {board.budget.dsp} multipliers of {board.name}; choose a larger board"
+        )
     problem = Problem(
         options=tuple(tuple(c.option for c in row) for row in options),
         edges=edges(graph, ops),
@@ -166,6 +170,8 @@ def build(
     progress: Progress | None = None,
 ) -> BuildResult:
     """Choose the hardware and write Verilog, vectors, manifest and report into ``folder`` (default ``rtl_out/NAME``)."""
+    if style not in ("dataflow", "overlay", "auto"):
+        raise ValueError(f"style must be dataflow, overlay or auto, not {style!r}")
     if style == "overlay":
         raise HwgenError("--style overlay is not there yet; use --style dataflow")
     tell = progress or silent

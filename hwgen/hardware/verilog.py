@@ -5,7 +5,7 @@ import re
 from amaranth.back import verilog
 from amaranth.lib import wiring
 
-__all__ = ["check_name", "convert"]
+__all__ = ["KEYWORDS", "check_name", "convert"]
 
 # IEEE 1364-2005 Annex B and the additions of IEEE 1800-2017 that a user could pick as a name.
 KEYWORDS = frozenset(
