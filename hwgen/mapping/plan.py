@@ -9,8 +9,10 @@ import networkx as nx
 import numpy as np
 
 from ..graph import Graph
+from ..templates.concat import ConcatParams
 from ..templates.fifo import FifoParams
 from ..templates.fork import ForkParams
+from ..templates.softmax import SoftmaxParams
 from ..templates.width import WidthParams
 from ..templates.window import WindowParams
 from .design import Design, Link, Port, Stage, Template
@@ -109,13 +111,28 @@ class _Builder:
             self.links.append(Link(self._cushion(here, sink), sink))
 
     def _cushion(self, source: Port, sink: Port) -> Port:
-        """A FIFO in front of a line buffer: takes what arrives while the line buffer writes padding and takes nothing."""
+        """A FIFO in front of what takes its words in bursts, so that who makes them at a steady pace need not wait.
+
+        A line buffer takes nothing while it writes padding, a concatenation while it takes the other inputs' channels, a
+        softmax while it divides.
+        None at the design's input: who feeds it can wait.
+        """
         params = self._params(sink)
-        if not isinstance(params, WindowParams) or not params.pause:
-            return source
-        stream = params.inputs[0]
-        depth = -(-params.pause * stream.words // self.interval) + SHALLOWEST
-        fifo = Stage(name=f"{sink.stage}_cushion", node="", params=FifoParams(stream=stream, depth=depth))
+        match params:
+            case WindowParams() if params.pause and source.stage:
+                burst = -(-params.pause * params.inputs[0].words // self.interval)
+            case ConcatParams():
+                burst = params.chunks[sink.index]
+            case SoftmaxParams():
+                burst = params.channels
+            case _:
+                return source
+        stream, depth = params.inputs[sink.index], burst + SHALLOWEST
+        fifo = Stage(
+            name=f"{sink.stage}_cushion{sink.index}" if len(params.inputs) > 1 else f"{sink.stage}_cushion",
+            node="",
+            params=FifoParams(stream=stream, depth=depth),
+        )
         self.extra.append(fifo)
         self.links.append(Link(source, Port(fifo.name)))
         return Port(fifo.name)
