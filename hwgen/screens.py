@@ -27,6 +27,7 @@ def wide(*, stderr: bool = False) -> Console:
 
 
 def boards_screen(boards: Sequence[Board]) -> RenderableType:
+    """A row for each board: what it offers, and how a bitstream is made."""
     table = _table("board", "device", "MHz>", "LUT>", "FF>", "DSP>", "block RAM>", "bitstream by")
     for b in boards:
         flow = "the vendor's tool, from the Verilog" if b.flow == "verilog" else f"yosys + nextpnr ({b.flow})"
@@ -38,6 +39,7 @@ def boards_screen(boards: Sequence[Board]) -> RenderableType:
 
 
 def check_screen(result: CheckResult) -> RenderableType:
+    """A row for each operator, then the verdict."""
     table = _table("node", "operator", "", "becomes, or why not", "what to do")
     for n in result.nodes:
         color = _STATUS.get(n.status, "")
@@ -54,6 +56,7 @@ def check_screen(result: CheckResult) -> RenderableType:
 
 
 def build_screen(result: BuildResult) -> RenderableType:
+    """A row for each layer, then the whole."""
     table = _table("layer", "templates", "unrolling", "MACs>", "cycles>", "multipliers>", "busy>", "block RAM>", "LUT>")
     for row in result.layers:
         busy = f"{100 * row.cycles / result.interval_cycles:.0f} %"
@@ -77,6 +80,7 @@ def build_screen(result: BuildResult) -> RenderableType:
 
 
 def simulate_screen(result: SimulateResult) -> RenderableType:
+    """The verdict, then simulated cycles beside predicted ones."""
     what = f"{result.elements_compared:,} integers of {_plural(result.frames, 'frame')} compared with ONNX Runtime"
     if result.mismatches:
         verdict = _verdict(False, f"{what}: {result.mismatches:,} differ; the first: {result.first_mismatch}")

@@ -200,6 +200,7 @@ def _vector(b: Builder, x: Activation, axis: int, what: str) -> int:
 
 
 def argmax(b: Builder, node: onnx.NodeProto, x: Activation) -> Activation:
+    """ArgMax over a vector; the index is an integer of as many bits as it needs, which only the host reads."""
     a = attributes(node)
     axis = _vector(b, x, a.get("axis", 0), "ArgMax")
     channels = b.shape(x)[2]

@@ -40,9 +40,11 @@ class Normalised:
 
     @property
     def nodes(self) -> list[onnx.NodeProto]:
+        """In file order; a list of its own."""
         return list(self.model.graph.node)
 
     def replace(self, nodes: Iterable[onnx.NodeProto]) -> None:
+        """``nodes`` in the place of all nodes."""
         copies = []
         for node in nodes:
             copies.append(onnx.NodeProto())
@@ -55,6 +57,7 @@ class Normalised:
         return numpy_helper.to_array(self.constants[name]) if name in self.constants else None
 
     def fresh(self, stem: str) -> str:
+        """A name that is not taken yet, ``stem`` if possible; from now on it is."""
         name, k = stem, 0
         while name in self.names:
             name, k = f"{stem}_{k}", k + 1
@@ -62,6 +65,7 @@ class Normalised:
         return name
 
     def constant(self, stem: str, array: np.ndarray) -> str:
+        """Add an initializer; returns its name."""
         name = self.fresh(stem)
         tensor = numpy_helper.from_array(np.ascontiguousarray(array), name)
         self.model.graph.initializer.append(tensor)
@@ -69,9 +73,11 @@ class Normalised:
         return name
 
     def producers(self) -> dict[str, onnx.NodeProto]:
+        """The node that makes each tensor."""
         return {o: n for n in self.model.graph.node for o in n.output}
 
     def consumers(self) -> dict[str, list[onnx.NodeProto]]:
+        """The nodes that read each tensor, one entry for each input that does."""
         table: dict[str, list[onnx.NodeProto]] = {}
         for node in self.model.graph.node:
             for i in node.input:

@@ -13,6 +13,7 @@ __all__ = ["biased", "clamped", "is_bias", "must_be_real"]
 
 
 def must_be_real(node: onnx.NodeProto, x: Any) -> None:
+    """``UnsupportedError`` unless ``x`` is a dequantised activation: why, for each other kind of value."""
     if isinstance(x, Pending):
         last = x.nodes[-1]
         raise UnsupportedError(
@@ -44,12 +45,14 @@ def clamped(node: onnx.NodeProto, inputs: list[Any]) -> Pending:
 
 
 def is_bias(inputs: list[Any]) -> bool:
+    """Whether an Add of ``inputs`` adds weights to the result of a MatMul."""
     kinds = {type(i) for i in inputs}
     products = [i for i in inputs if isinstance(i, Pending) and i.nodes[-1].op_type == "MatMul"]
     return kinds == {Pending, Weights} and len(products) == 1
 
 
 def biased(node: onnx.NodeProto, inputs: list[Any]) -> Pending:
+    """The MatMul among ``inputs`` with the other one as its bias."""
     p, bias = inputs if isinstance(inputs[0], Pending) else inputs[::-1]
     if p.inputs[0].order.ndim != 2:
         raise UnsupportedError("the product before it must have rank 2", "flatten the input of MatMul")

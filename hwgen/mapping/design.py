@@ -114,6 +114,7 @@ class Design:
     carriers: dict[str, Port]
 
     def stage(self, name: str) -> Stage:
+        """The stage of that name."""
         return next(s for s in self.stages if s.name == name)
 
     @property

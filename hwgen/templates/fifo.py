@@ -50,11 +50,12 @@ class FifoParams:
         return words
 
     def departures(self, arrivals: np.ndarray) -> np.ndarray:
-        """A word leaves one cycle after it came; two where it passes the block RAM's output register."""
+        """A word leaves two cycles after it came: written, then read into the output register."""
         return serve(arrivals + self.latency)
 
     @property
     def latency(self) -> int:
+        """Cycles through an empty buffer."""
         return 2
 
     def needed(self, k: Any, port: int = 0) -> Any:
