@@ -24,6 +24,7 @@ WAIVERS = {
     "UNUSEDSIGNAL": "Amaranth names every member of a stream, also those that nothing reads",
     "WIDTHEXPAND": "constants and sums are written in their own width and extended as IEEE 1364 says",
     "WIDTHTRUNC": "sums grow by a bit and are cut on assignment: Amaranth's meaning",
+    "CASEOVERLAP": "one-hot selections are written as casez with one bit for each item",
     "PROCASSINIT": "registers have initial values, which FPGA configuration sets, and a reset",
 }
 
@@ -38,7 +39,9 @@ def verilog(design: Design) -> str:
 // In: {_words(design.input)}. Out: {_words(design.output)}.
 
 """
-    return header + convert(Top(design), design.name)
+    streams = (wires(design, link.source) for link in design.links)
+    keep = {f"{stream}__{role}" for stream in streams for role in ("payload", "valid", "ready")}
+    return header + convert(Top(design), design.name, keep=keep)
 
 
 def _words(stream: Stream) -> str:

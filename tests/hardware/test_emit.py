@@ -34,7 +34,7 @@ def test_text_is_plain_verilog_with_readable_names():
 
 def test_identifiers_stay_distinct():
     text = r"wire a_1; wire \a$1 ; wire \a.1 ; wire \$1 ; wire n1; assign \a$1  = \$1 [3:0] + \table ;"
-    plain = _plain_identifiers(text)
+    plain = _plain_identifiers(text, {})
     assert plain == "wire a_1; wire a_1_; wire a_1__; wire n1_; wire n1; assign a_1_ = n1_[3:0] + table_;"
 
 
