@@ -18,7 +18,7 @@ from ..cost import Cost, Resources
 from ..errors import HwgenError
 from ..graph import QuantType
 from ..streams import Stream, Words, serve
-from .mac import check_counts
+from .pieces import check_counts, check_rounding, delay
 
 __all__ = ["Add", "AddParams", "AddTables", "add_block", "add_reference"]
 
@@ -84,16 +84,7 @@ class AddParams:
             raise ValueError(f"a and b must have at most 9 bits, not {self.a} and {self.b}")
         if self.term.bits > 61:
             raise ValueError(f"term must have at most 61 bits, not {self.term}")
-        if not 0 <= self.shift <= 60:
-            raise ValueError(f"shift must be in 0..60, not {self.shift}")
-        if not -1 <= self.window < max(self.shift, 0):
-            raise ValueError(f"window must be in -1..{self.shift - 1}, not {self.window}")
-        if self.odd not in (0, 1):
-            raise ValueError(f"odd must be 0 or 1, not {self.odd}")
-        if not self.output.min <= self.lo <= self.hi <= self.output.max:
-            raise ValueError(f"lo and hi must be an interval of {self.output}, not {self.lo} and {self.hi}")
-        if self.fixes < 0:
-            raise ValueError(f"fixes must not be negative, not {self.fixes}")
+        check_rounding(self, 60)
 
     @property
     def inputs(self) -> tuple[Stream, ...]:
@@ -201,32 +192,23 @@ class Add(wiring.Component):
             for name, start, payload in (("a", 0, self.i0.payload), ("b", half, self.i1.payload)):
                 port = rom.read_port()
                 m.d.comb += [port.addr.eq(payload[lane].as_unsigned() | start), port.en.eq(move)]
-                terms.append(self._delay(m, move, port.data, 1, f"{name}_{lane}"))
-            total = self._delay(m, move, terms[0] + terms[1], 1, f"total_{lane}")
+                terms.append(delay(m, move, port.data, 1, f"{name}_{lane}"))
+            total = delay(m, move, terms[0] + terms[1], 1, f"total_{lane}")
             quotient: Any = total >> p.shift
             if not p.plain:
                 delta = self._fix(m, move, lane)
                 less = gives_way(total, p.shift, p.window, p.odd)
-                quotient = self._delay(m, move, quotient - less + delta, 1, f"result_{lane}")
+                quotient = delay(m, move, quotient - less + delta, 1, f"result_{lane}")
             with m.If(move):
                 m.d.sync += self.o.payload[lane].eq(clamp(quotient, p.lo, p.hi))
         return m
-
-    def _delay(self, m: Module, move: Value, value: Value, cycles: int, name: str) -> Any:
-        """``value`` some steps of the pipeline later."""
-        for n in range(cycles):
-            delayed = Signal(value.shape(), name=f"{name}_{n + 1}", reset_less=True)
-            with m.If(move):
-                m.d.sync += delayed.eq(value)
-            value = delayed
-        return value
 
     def _fix(self, m: Module, move: Value, lane: int) -> Any:
         """What to add to the quotient, when the sum is there."""
         delta: Any = Const(0)
         for n, (a, b, change) in enumerate(self.tables.fixes.tolist()):
             hit = (self.i0.payload[lane] == a) & (self.i1.payload[lane] == b)
-            delta = delta + Mux(self._delay(m, move, hit, 3, f"fix_{n}_{lane}"), change, 0)
+            delta = delta + Mux(delay(m, move, hit, 3, f"fix_{n}_{lane}"), change, 0)
         return delta
 
 

@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 from ..arith import IntType
 from ..cost import Cost, Resources
 from ..streams import Stream, Words, serve
+from .pieces import check_counts
 
 __all__ = ["ArgMax", "ArgMaxParams"]
 
@@ -34,8 +35,7 @@ class ArgMaxParams:
     last: bool = False
 
     def __post_init__(self) -> None:
-        if self.channels < 1:
-            raise ValueError(f"channels must be positive, not {self.channels!r}")
+        check_counts(self, "channels")
 
     @property
     def inputs(self) -> tuple[Stream, ...]:

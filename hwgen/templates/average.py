@@ -19,6 +19,7 @@ from ..cost import Cost, Resources, bram_blocks
 from ..errors import HwgenError
 from ..graph import Pads, Pair, QuantType, window_count
 from ..streams import Stream, Words, serve
+from .pieces import check_counts
 
 __all__ = ["Average", "AverageParams", "AverageTables", "average"]
 
@@ -72,9 +73,7 @@ class AverageParams:
     rounded: bool
 
     def __post_init__(self) -> None:
-        for name in ("words", "lanes", "groups"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)!r}")
+        check_counts(self, "words", "lanes", "groups")
         for name in ("row_sets", "column_sets"):
             if not getattr(self, name) or min(getattr(self, name)) < 0:
                 raise ValueError(f"{name} must be numbers that are not negative, not {getattr(self, name)!r}")

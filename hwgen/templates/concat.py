@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 from ..arith import IntType
 from ..cost import Cost, Resources
 from ..streams import Stream, Words, serve
+from .pieces import check_counts
 
 __all__ = ["Concat", "ConcatParams"]
 
@@ -39,12 +40,9 @@ class ConcatParams:
     def __post_init__(self) -> None:
         if len(self.channels) < 2:
             raise ValueError(f"channels must be of at least 2 inputs, not {self.channels!r}")
-        if self.lanes < 1:
-            raise ValueError(f"lanes must be positive, not {self.lanes!r}")
+        check_counts(self, "lanes", "pixels")
         if any(c < 1 or c % self.lanes for c in self.channels):
             raise ValueError(f"channels must be positive multiples of {self.lanes} lanes, not {self.channels!r}")
-        if self.pixels < 1:
-            raise ValueError(f"pixels must be positive, not {self.pixels!r}")
 
     @property
     def chunks(self) -> tuple[int, ...]:

@@ -11,7 +11,8 @@ from amaranth.lib.wiring import In, Out
 from ..arith import IntType
 from ..cost import Cost, Resources
 from ..streams import Stream, Words, serve
-from .mac import Mac, MacParams, Weights, check_counts, check_sums, pass_through
+from .mac import Mac, MacParams, Weights, check_sums, pass_through
+from .pieces import check_counts
 
 __all__ = ["Depthwise", "DepthwiseParams", "Weights"]
 

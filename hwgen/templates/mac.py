@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 from ..arith import IntType
 from ..cost import Resources, bram_blocks
 
-__all__ = ["LOGIC_DEPTH", "Mac", "MacParams", "Weights", "check_counts", "check_sums", "pack", "pass_through"]
+__all__ = ["LOGIC_DEPTH", "Mac", "MacParams", "Weights", "check_sums", "pack", "pass_through"]
 
 LOGIC_DEPTH = 32  #: memories of more words are block RAM
 
@@ -37,13 +37,6 @@ class Weights:
         if self.values.min() < element.min or self.values.max() > element.max:
             raise ValueError(f"weights must be {element}, not in {self.values.min()}..{self.values.max()}")
         return self.values
-
-
-def check_counts(params: Any, *names: str) -> None:
-    """``ValueError`` unless the attributes of these names are positive."""
-    for name in names:
-        if getattr(params, name) < 1:
-            raise ValueError(f"{name} must be positive, not {getattr(params, name)!r}")
 
 
 def check_sums(sums: np.ndarray, accumulator: IntType) -> np.ndarray:

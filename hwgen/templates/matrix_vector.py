@@ -12,7 +12,8 @@ from amaranth.lib.wiring import In, Out
 from ..arith import IntType
 from ..cost import Cost, Resources, bram_blocks, lut_memory
 from ..streams import Stream, Words, serve
-from .mac import LOGIC_DEPTH, Mac, MacParams, Weights, check_counts, check_sums, pass_through
+from .mac import LOGIC_DEPTH, Mac, MacParams, Weights, check_sums, pass_through
+from .pieces import check_counts
 
 __all__ = ["MatrixVector", "MatrixVectorParams", "Weights"]
 

@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 from ..arith import IntType
 from ..cost import Cost, Resources, bram_blocks, lut_memory
 from ..streams import Stream, Words, serve
+from .pieces import check_counts
 
 __all__ = ["GlobalSum", "GlobalSumParams", "WindowMax", "WindowMaxParams"]
 
@@ -36,9 +37,7 @@ class WindowMaxParams:
     vectors: int
 
     def __post_init__(self) -> None:
-        for name in ("words", "rows", "lanes", "vectors"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)!r}")
+        check_counts(self, "words", "rows", "lanes", "vectors")
 
     @property
     def inputs(self) -> tuple[Stream, ...]:
@@ -150,9 +149,7 @@ class GlobalSumParams:
     lanes: int
 
     def __post_init__(self) -> None:
-        for name in ("pixels", "channels", "lanes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)!r}")
+        check_counts(self, "pixels", "channels", "lanes")
         if self.channels % self.lanes:
             raise ValueError(f"lanes must divide the {self.channels} channels, not {self.lanes!r}")
         lo, hi = self.element.min * self.pixels, self.element.max * self.pixels

@@ -15,7 +15,8 @@ from amaranth.lib.wiring import In, Out
 from ..arith import IntType, clamp, gives_way, round_half_even
 from ..cost import Cost, Resources, bram_blocks
 from ..streams import Stream, Words, serve
-from .mac import LOGIC_DEPTH, check_counts
+from .mac import LOGIC_DEPTH
+from .pieces import check_counts, check_rounding, delay
 
 __all__ = ["Requant", "RequantParams", "Scales"]
 
@@ -92,16 +93,7 @@ class RequantParams:
             raise ValueError(f"offset must be signed, not {self.offset}")
         if self.steps > self.mult.bits:
             raise ValueError(f"steps must be at most the bits of mult ({self.mult.bits}), not {self.steps}")
-        if not 0 <= self.shift <= 62:
-            raise ValueError(f"shift must be in 0..62, not {self.shift}")
-        if not -1 <= self.window < max(self.shift, 0):
-            raise ValueError(f"window must be in -1..{self.shift - 1}, not {self.window}")
-        if self.odd not in (0, 1):
-            raise ValueError(f"odd must be 0 or 1, not {self.odd}")
-        if not self.output.min <= self.lo <= self.hi <= self.output.max:
-            raise ValueError(f"lo and hi must be an interval of {self.output}, not {self.lo} and {self.hi}")
-        if self.fixes < 0:
-            raise ValueError(f"fixes must not be negative, not {self.fixes}")
+        check_rounding(self, 62)
         lo, hi = self._ranges()[-1]
         if max(-lo, hi) >> 62:
             raise ValueError(f"mult * accumulator + offset must be within 2**62, not {lo}..{hi}")
@@ -289,14 +281,14 @@ class Requant(wiring.Component):
                 self.o.valid.eq(ready[-1]),
             ]
         scales = self._memory(m, move, row)
-        here = self._delay(m, move, row, 1, "row") if p.fixes else row
+        here = delay(m, move, row, 1, "row") if p.fixes else row
         for lane in range(p.lanes):
-            acc = self._delay(m, move, hold[lane], 1, f"acc_{lane}")
+            acc = delay(m, move, hold[lane], 1, f"acc_{lane}")
             total = self._multiply(m, move, lane, acc, scales.word_select(lane, p.mult.bits + p.offset.bits), valid, begin)
             delta = self._fix(m, move, lane, acc, here)
-            quotient = self._delay(m, move, (total >> p.shift)[: p.quotient.bits].as_signed(), 1, f"quotient_{lane}")
-            less = self._delay(m, move, Value.cast(gives_way(total, p.shift, p.window, p.odd)), 1, f"less_{lane}")
-            result = self._delay(m, move, quotient - less + delta, 1, f"result_{lane}")
+            quotient = delay(m, move, (total >> p.shift)[: p.quotient.bits].as_signed(), 1, f"quotient_{lane}")
+            less = delay(m, move, Value.cast(gives_way(total, p.shift, p.window, p.odd)), 1, f"less_{lane}")
+            result = delay(m, move, quotient - less + delta, 1, f"result_{lane}")
             with m.If(move):
                 m.d.sync += self.o.payload[lane].eq(clamp(result, p.lo, p.hi))
         return m
@@ -311,15 +303,6 @@ class Requant(wiring.Component):
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += fold.eq(Mux(fold == p.folds - 1, 0, fold + 1))
         return Mux(fold == p.folds - 1, rest, words)
-
-    def _delay(self, m: Module, move: Value, value: Value, cycles: int, name: str) -> Any:
-        """``value`` some steps of the pipeline later."""
-        for n in range(cycles):
-            delayed = Signal(value.shape(), name=f"{name}_{n + 1}", reset_less=True)
-            with m.If(move):
-                m.d.sync += delayed.eq(value)
-            value = delayed
-        return value
 
     def _memory(self, m: Module, move: Value, row: Signal) -> Value:
         """A row of scales, a cycle after its number: for each lane ``mult``, and ``offset`` above it."""
@@ -339,11 +322,11 @@ class Requant(wiring.Component):
     def _multiply(self, m: Module, move: Value, lane: int, acc: Signal, scale: Value, valid: Signal, begin: Signal) -> Value:
         """``mult * acc + offset``, complete one cycle after a word's last step has left the adders."""
         p = self.params
-        acc = self._delay(m, move, acc, 1, f"operand_{lane}")
+        acc = delay(m, move, acc, 1, f"operand_{lane}")
         mult = Signal(p.mult.bits, name=f"mult_{lane}", reset_less=True)
         with m.If(move):
             m.d.sync += mult.eq(scale if p.steps == 1 else Mux(begin[0], scale, mult >> p.digit))
-        offset = self._delay(m, move, scale[p.mult.bits :].as_signed(), 1 + p.levels, f"offset_{lane}")
+        offset = delay(m, move, scale[p.mult.bits :].as_signed(), 1 + p.levels, f"offset_{lane}")
 
         values: list[tuple[Value, int]] = [(Mux(mult[n], acc, 0), 1) for n in range(p.digit)]  # value, bits of mult in it
         for level in range(p.levels):
@@ -377,6 +360,6 @@ class Requant(wiring.Component):
         delta = Const(0)
         for n, (channel, value, change) in enumerate(self.scales.fixes.tolist()):
             if channel % p.lanes == lane:
-                hit = self._delay(m, move, (acc == value) & (row == channel // p.lanes), p.levels + 3, f"fix_{n}")
+                hit = delay(m, move, (acc == value) & (row == channel // p.lanes), p.levels + 3, f"fix_{n}")
                 delta = delta + Mux(hit, change, 0)
         return delta

@@ -15,6 +15,7 @@ from ..cost import Cost, Resources, bram_blocks, lut_memory
 from ..errors import HwgenError
 from ..graph import QuantType
 from ..streams import Stream, Words, serve
+from .pieces import check_counts
 
 __all__ = ["Softmax", "SoftmaxContents", "SoftmaxParams", "softmax_params"]
 
@@ -61,9 +62,7 @@ class SoftmaxParams:
                 raise ValueError(f"{name} must have 8 bits, not {getattr(self, name).bits}")
         if self.output.signed != self.element.signed:
             raise ValueError(f"output must be {self.element} like the input, not {self.output}")
-        for name in "channels", "vectors":
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)!r}")
+        check_counts(self, "channels", "vectors")
         if not 0 <= self.levels <= LEVELS:
             raise ValueError(f"levels must be in 0..{LEVELS}, not {self.levels!r}")
         if not self.output.min <= self.zero_point <= self.output.max:

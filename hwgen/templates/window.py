@@ -13,6 +13,7 @@ from ..arith import IntType
 from ..cost import Cost, Resources, bram_blocks, lut_memory
 from ..graph import window_count
 from ..streams import Stream, Words, serve
+from .pieces import check_counts
 
 __all__ = ["Window", "WindowParams"]
 
@@ -52,9 +53,7 @@ class WindowParams:
     pad_value: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("height", "width", "channels", "lanes", "rows", "groups"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)!r}")
+        check_counts(self, "height", "width", "channels", "lanes", "rows", "groups")
         for name in ("kernel", "strides", "dilations"):
             if len(getattr(self, name)) != 2 or min(getattr(self, name)) < 1:
                 raise ValueError(f"{name} must be two positive numbers, not {getattr(self, name)!r}")

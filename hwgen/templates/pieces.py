@@ -1,0 +1,41 @@
+"""Pieces that several templates share: checks of parameters, pipeline registers."""
+
+from typing import Any
+
+from amaranth import Module, Signal, Value
+
+__all__ = ["check_counts", "check_rounding", "delay"]
+
+
+def check_counts(params: Any, *names: str) -> None:
+    """``ValueError`` unless the attributes of these names are positive."""
+    for name in names:
+        if getattr(params, name) < 1:
+            raise ValueError(f"{name} must be positive, not {getattr(params, name)!r}")
+
+
+def check_rounding(params: Any, most: int) -> None:
+    """``ValueError`` unless ``shift`` (up to ``most``), ``window``, ``odd``, ``lo``, ``hi`` and ``fixes`` fit together.
+
+    They are those of :func:`hwgen.arith.round_half_even` and the limits of ``output`` behind it.
+    """
+    if not 0 <= params.shift <= most:
+        raise ValueError(f"shift must be in 0..{most}, not {params.shift}")
+    if not -1 <= params.window < max(params.shift, 0):
+        raise ValueError(f"window must be in -1..{params.shift - 1}, not {params.window}")
+    if params.odd not in (0, 1):
+        raise ValueError(f"odd must be 0 or 1, not {params.odd}")
+    if not params.output.min <= params.lo <= params.hi <= params.output.max:
+        raise ValueError(f"lo and hi must be an interval of {params.output}, not {params.lo} and {params.hi}")
+    if params.fixes < 0:
+        raise ValueError(f"fixes must not be negative, not {params.fixes}")
+
+
+def delay(m: Module, move: Value, value: Value, steps: int, name: str) -> Any:
+    """``value`` some steps of the pipeline later, which moves where ``move`` is 1."""
+    for n in range(steps):
+        delayed = Signal(value.shape(), name=f"{name}_{n + 1}", reset_less=True)
+        with m.If(move):
+            m.d.sync += delayed.eq(value)
+        value = delayed
+    return value
