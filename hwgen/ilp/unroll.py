@@ -12,6 +12,7 @@ from typing import Literal
 from ortools.sat.python import cp_model
 
 from ..cost import Resources
+from ..errors import HwgenError
 
 __all__ = ["Edge", "InfeasibleError", "Objective", "Option", "Problem", "Shortage", "Solution", "check", "latency", "solve"]
 
@@ -109,7 +110,8 @@ class InfeasibleError(Exception):
 def solve(problem: Problem) -> Solution:
     """Best choice: the primary objective first, then the fewest multipliers, then the smallest share of the budget.
 
-    Deterministic: the same problem gives the same choice on any machine. Raises :class:`InfeasibleError`.
+    Deterministic: the same problem gives the same choice on any machine. Raises :class:`InfeasibleError`, and ``HwgenError``
+    where the time limit passes before any choice is found.
     """
     model, picks, terms = _model(problem)
     primary = {"throughput": terms.interval, "latency": terms.latency, "area": terms.area}[problem.objective]
@@ -117,7 +119,7 @@ def solve(problem: Problem) -> Solution:
     if status == cp_model.INFEASIBLE:
         raise _explain(problem)
     if hint is None:
-        raise RuntimeError("the solver found no choice within its time limit")
+        raise HwgenError("the solver found no choice within its time limit; choose a larger board or a smaller network")
     proven = status == cp_model.OPTIMAL
     scale = UNIT if problem.objective == "latency" else 1
     model.add(primary <= -(-value // scale) * scale)
@@ -130,7 +132,7 @@ def solve(problem: Problem) -> Solution:
     return Solution(
         choice=choice,
         interval=max(o[c].cycles for o, c in zip(problem.options, choice, strict=True)),
-        value=-(-value // scale),
+        value=_value(problem, choice),  # not above the solver's, and below where that was not proven and later steps did better
         bound=-(-bound // scale),
         proven=proven,
     )
@@ -146,13 +148,22 @@ def check(problem: Problem, solution: Solution) -> None:
     interval = max(o.cycles for o in chosen)
     if interval != solution.interval or (problem.interval is not None and interval > problem.interval):
         raise ValueError(f"interval must be {solution.interval}, not {interval}")
-    value = {
-        "throughput": interval,
-        "latency": latency(problem, solution.choice),
-        "area": sum(_area_weight(problem.budget, r) * getattr(used, r) for r in RESOURCES),
-    }[problem.objective]
+    value = _value(problem, solution.choice)
     if value != solution.value or solution.bound > solution.value:
         raise ValueError(f"value must be {value}, not {solution.value} (bound {solution.bound})")
+
+
+def _value(problem: Problem, choice: tuple[int, ...]) -> int:
+    """The objective's value of a choice."""
+    chosen = [o[c] for o, c in zip(problem.options, choice, strict=True)]
+    match problem.objective:
+        case "throughput":
+            return max(o.cycles for o in chosen)
+        case "latency":
+            return latency(problem, choice)
+        case "area":
+            used = sum((o.resources for o in chosen), Resources())
+            return sum(_area_weight(problem.budget, r) * getattr(used, r) for r in RESOURCES)
 
 
 def latency(problem: Problem, choice: tuple[int, ...]) -> int:

@@ -6,6 +6,7 @@ from fractions import Fraction
 import pytest
 
 from hwgen.cost import Resources
+from hwgen.errors import HwgenError
 from hwgen.ilp import unroll
 from hwgen.ilp.unroll import Edge, InfeasibleError, Option, Problem
 
@@ -71,6 +72,47 @@ def test_agrees_with_brute_force(objective, interval):
         used = sum((row[c].resources for row, c in zip(problem.options, solution.choice, strict=True)), Resources())
         assert used.dsp == best[1]
     assert feasible > 10
+
+
+def large_problem(seed, objective):
+    """25 nodes of 25 options: more than the solver settles in a moment."""
+    rng = random.Random(seed)
+    options = tuple(
+        tuple(
+            Option(
+                cycles=rng.randint(500, 1500) // unrolled,
+                resources=Resources(
+                    lut=rng.randint(1, 30) * unrolled, ff=rng.randint(0, 30), dsp=unrolled, bram=rng.randint(0, 4)
+                ),
+            )
+            for unrolled in (rng.randint(1, 20) for _ in range(25))
+        )
+        for _ in range(25)
+    )
+    edges = tuple(
+        Edge(source=n, sink=n + 1, head=Fraction(rng.randint(0, 8), 8), tail=Fraction(rng.randint(0, 8), 8)) for n in range(24)
+    )
+    budget = Resources(lut=3500, ff=600, dsp=160, bram=50)
+    return Problem(options=options, edges=edges, budget=budget, objective=objective)
+
+
+@pytest.mark.parametrize(("objective", "seed", "limit"), [("throughput", 7, 0.05), ("latency", 10, 0.05), ("latency", 0, 0.3)])
+def test_out_of_time_the_claim_is_still_true(objective, seed, limit, monkeypatch):
+    """Later steps improve the objective in passing."""
+    monkeypatch.setattr(unroll, "SECONDS", limit)
+    problem = large_problem(seed, objective)
+    solution = unroll.solve(problem)
+    unroll.check(problem, solution)
+    assert not solution.proven
+    assert solution.bound < solution.value
+
+
+def test_out_of_time_without_a_choice(monkeypatch):
+    monkeypatch.setattr(unroll, "SECONDS", 1e-6)
+    with pytest.raises(
+        HwgenError, match=r"^the solver found no choice within its time limit; choose a larger board or a smaller"
+    ):
+        unroll.solve(large_problem(0, "latency"))
 
 
 def test_infeasible_names_the_resource():
