@@ -58,5 +58,5 @@ def run(built: Built, stalls: int | None = None) -> SimulationResult:
             f"interval {measured}, predicted {timing.interval} ({timing.bottleneck})"
         )
         off = abs(result.latency_cycles - timing.latency)
-        assert off <= max(2, 0.01 * timing.latency), f"latency {result.latency_cycles}, predicted {timing.latency}"
+        assert off <= max(5, 0.05 * timing.latency), f"latency {result.latency_cycles}, predicted {timing.latency}"
     return result

@@ -123,6 +123,10 @@ def solve(problem: Problem) -> Solution:
     proven = status == cp_model.OPTIMAL
     scale = UNIT if problem.objective == "latency" else 1
     model.add(primary <= -(-value // scale) * scale)
+    if problem.objective == "throughput":
+        for row, options in zip(picks, problem.options, strict=True):
+            for k in _needless(options, value):
+                model.add(row[k] == 0)
     for secondary in (terms.dsp, terms.area):
         _, best, _, better = _minimise(model, picks, secondary, hint)
         if better is not None:
@@ -221,6 +225,20 @@ def _model(problem: Problem) -> tuple[cp_model.CpModel, list[list[cp_model.IntVa
             model.add(end[e.sink] >= end[e.source] + int(e.tail * UNIT) * cycles[e.sink])
     area = sum(_area_weight(problem.budget, r) * totals[r] for r in RESOURCES)
     return model, picks, _Terms(interval=interval, latency=finish, dsp=totals["dsp"], area=area)
+
+
+def _needless(options: tuple[Option, ...], interval: int) -> list[int]:
+    """Options that are too slow, or that take no less of any resource than another that is fast enough."""
+    kept: list[tuple[int, ...]] = []
+    needless = []
+    rows = [tuple(getattr(o.resources, r) for r in RESOURCES) for o in options]
+    for k in sorted(range(len(options)), key=lambda k: (sum(rows[k]), k)):
+        slow = options[k].cycles > interval
+        if slow or any(all(a <= b for a, b in zip(other, rows[k], strict=True)) for other in kept):
+            needless.append(k)
+        else:
+            kept.append(rows[k])
+    return needless
 
 
 def _area_weight(budget: Resources, resource: str) -> int:
