@@ -28,7 +28,7 @@ def plan(graph: Graph, chains: tuple[tuple[Block, ...], ...]) -> Design:
     builder = _Builder(graph, max(b.params.cost().cycles for blocks in chains for b in blocks))
     for node, blocks in zip(graph.nodes, chains, strict=True):
         builder.chain(node.name, blocks)
-    return size_fifos(builder.finish(dict(zip((n.name for n in graph.nodes), chains, strict=True))))
+    return size_fifos(builder.finish())
 
 
 class _Builder:
@@ -49,7 +49,7 @@ class _Builder:
         self.chains[node] = stages
         self.links += [Link(Port(a.name), Port(b.name)) for a, b in pairwise(stages)]
 
-    def finish(self, chains: dict[str, tuple[Block, ...]]) -> Design:
+    def finish(self) -> Design:
         graph = self.graph
         carriers = {graph.input: Port("")}
         carriers |= {node.output: Port(self.chains[node.name][-1].name) for node in graph.nodes}
