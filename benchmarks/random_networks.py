@@ -1,0 +1,61 @@
+"""Random networks as emitted Verilog against ONNX Runtime: mismatches, hangs, and how good the predictions are.
+
+``python -m benchmarks.random_networks [FIRST COUNT]`` from the repository: seeds FIRST .. FIRST + COUNT - 1 (0 500).
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from hwgen.board import load_board
+from hwgen.errors import HwgenError
+from hwgen.simulation import simulate
+from tests.accelerator import build_network, random_board
+from tests.random_networks import build, frames, random_spec
+from tests.test_random_accelerators import OBJECTIVES
+
+
+def main(first: int, count: int) -> int:
+    networks = elements = wrong = hangs = exact = 0
+    errors: list[float] = []
+    start = time.time()
+    for seed in range(first, first + count):
+        rng = np.random.default_rng(seed)
+        spec = random_spec(rng)
+        board = random_board(rng, load_board("ulx3s-85f"))
+        with tempfile.TemporaryDirectory() as folder:
+            built = build_network(build(spec), frames(spec), board, Path(folder) / "net", str(rng.choice(OBJECTIVES)))
+            timing = built.choice.timing
+            for stalls in (None, seed):
+                try:
+                    result = simulate(built.folder, built.inputs, built.expected, stalls=stalls)
+                except HwgenError as error:
+                    hangs += 1
+                    print(f"seed {seed}: {error}", flush=True)
+                    continue
+                elements += result.elements_compared
+                wrong += result.mismatches
+                if result.mismatches:
+                    print(f"seed {seed}: {result.first_mismatch}", flush=True)
+                if stalls is None:
+                    same = (result.intervals[len(result.intervals) // 2 :] == timing.interval).all()
+                    exact += bool(same)
+                    errors.append(abs(result.latency_cycles - timing.latency) / result.latency_cycles)
+                    if not same:
+                        print(f"seed {seed}: interval {result.intervals.tolist()}, predicted {timing}", flush=True)
+        networks += 1
+        if networks % 10 == 0:
+            print(
+                f"{networks} networks, {elements:,} elements: {wrong} mismatches, {hangs} hangs, interval exact in {exact}, "
+                f"latency within 1 % in {sum(e <= 0.01 for e in errors)}, within 5 % in {sum(e <= 0.05 for e in errors)}, "
+                f"worst {max(errors):.1%}; {time.time() - start:.0f} s",
+                flush=True,
+            )
+    return 1 if wrong or hangs else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*(int(a) for a in sys.argv[1:3] or (0, 500))))
