@@ -13,9 +13,8 @@ import numpy as np
 from hwgen.board import load_board
 from hwgen.errors import HwgenError
 from hwgen.simulation import simulate
-from tests.accelerator import build_network, random_board
+from tests.accelerator import build_network, random_board, random_objective
 from tests.random_networks import build, frames, random_spec
-from tests.test_random_accelerators import OBJECTIVES
 
 
 def main(first: int, count: int) -> int:
@@ -27,7 +26,7 @@ def main(first: int, count: int) -> int:
         spec = random_spec(rng)
         board = random_board(rng, load_board("ulx3s-85f"))
         with tempfile.TemporaryDirectory() as folder:
-            built = build_network(build(spec), frames(spec), board, Path(folder) / "net", str(rng.choice(OBJECTIVES)))
+            built = build_network(build(spec), frames(spec), board, Path(folder) / "net", random_objective(rng))
             timing = built.choice.timing
             for stalls in (None, seed):
                 try:

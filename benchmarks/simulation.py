@@ -38,7 +38,8 @@ def main(files: list[str]) -> int:
                 run = simulate(Path(temporary) / "net", samples, limit=FRAMES.get(path.parent.name, 10), stalls=stalls)
                 row = (
                     path.stem, "yes" if stalls else "no", run.frames, f"{run.elements_compared:,}", run.mismatches,
-                    run.interval_cycles, run.latency_cycles, f"{run.cycles_per_second / 1000:.0f}", f"{time.time() - start:.0f}",
+                    run.interval_cycles, run.latency_cycles, f"{run.cycles_per_second / 1000:.0f}",
+                    f"{time.time() - start:.0f}",
                 )  # fmt: skip
                 exact.add_row(*map(str, row))
                 wrong += run.mismatches
@@ -46,7 +47,8 @@ def main(files: list[str]) -> int:
         r = built.resources
         row = (
             path.stem, f"{built.macs:,}", built.multipliers, f"{ceil(built.macs / built.multipliers):,}",
-            f"{built.interval_cycles:,}", f"{built.macs / built.multipliers / built.interval_cycles:.1%}", f"{built.latency_cycles:,}",
+            f"{built.interval_cycles:,}", f"{built.macs / built.multipliers / built.interval_cycles:.1%}",
+            f"{built.latency_cycles:,}",
             "proven" if built.proven else f"bound {built.bound}", f"{r.lut:,}", f"{r.ff:,}", r.bram, f"{seconds:.1f}",
         )  # fmt: skip
         speed.add_row(*map(str, row))

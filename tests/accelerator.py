@@ -15,7 +15,7 @@ from hwgen.inputs import make_frames
 from hwgen.output import OutputFolder
 from hwgen.simulation import SimulationResult, simulate
 
-__all__ = ["Built", "build_network", "random_board", "run"]
+__all__ = ["Built", "build_network", "random_board", "random_objective", "run"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,6 +32,11 @@ class Built:
 def random_board(rng: np.random.Generator, board: Board) -> Board:
     """The same board with a random number of multipliers, few as a rule."""
     return replace(board, budget=replace(board.budget, dsp=int(2 ** rng.uniform(3, 8))))
+
+
+def random_objective(rng: np.random.Generator) -> str:
+    """What to optimise, throughput as a rule."""
+    return str(rng.choice(["throughput", "latency", "area"], p=[0.6, 0.2, 0.2]))
 
 
 def build_network(
