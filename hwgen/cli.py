@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -167,7 +168,12 @@ def _progress() -> Iterator[Callable[[str, float], None] | None]:
 def main(args: Sequence[str] | None = None) -> None:
     """The ``hwgen`` command with ``args`` (the process's own unless given). Always raises ``SystemExit``."""
     with messages():
-        app(args)
+        try:
+            app(args)
+        except SystemExit as end:
+            if end.code == 130:  # Typer's silent answer to Ctrl-C
+                raise KeyboardInterrupt from None
+            raise
 
 
 @contextmanager
@@ -189,6 +195,7 @@ def messages() -> Iterator[None]:
 
 
 def _fail(code: int, message: str) -> None:
+    warnings.simplefilter("ignore")  # about hardware descriptions left half-made
     console = wide(stderr=True)
     console.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
     sys.exit(code)

@@ -35,6 +35,7 @@ __all__ = ["Choice", "build", "check", "choose", "expected_tensors", "simulate"]
 Progress = Callable[[str, float], None]  #: told the name of a step and the share of it that is done
 MODEL = "model.onnx"  #: the quantised network, kept in the output folder
 VECTOR_FRAMES = 3  #: random frames stored with a build
+LONGEST = 1 << 26  #: words of a stream in a frame: what prediction can hold in memory
 ROUNDS = 4  #: times the budget is lowered for what FIFOs and converters take
 
 
@@ -97,6 +98,7 @@ def choose(graph: Graph, board: Board, objective: Objective, target_fps: float |
             raise HwgenError(explain_infeasible(error, problem, board, target_fps)) from None
         check_solution(problem, solution)
         chosen = tuple(row[k] for row, k in zip(options, solution.choice, strict=True))
+        _check_length(ops, chosen, board)
         design = plan(graph, tuple(c.blocks for c in chosen))
         resources = sum((s.params.cost().resources for s in design.stages), Resources())
         over = _over(resources, budget)
@@ -107,6 +109,17 @@ def choose(graph: Graph, board: Board, objective: Objective, target_fps: float |
         lower = {name: getattr(problem.budget, name) - amount for name, amount in over.items()}
         problem = replace(problem, budget=Resources(**lower))
     raise HwgenError(f"the network does not fit {board.name}: {_shortage(over, budget)}; choose a larger board")
+
+
+def _check_length(ops: tuple[Operator, ...], chosen: tuple[Candidate, ...], board: Board) -> None:
+    """``HwgenError`` where a frame would take so long that nobody could predict or simulate it."""
+    for op, candidate in zip(ops, chosen, strict=True):
+        words = max(s.words for b in candidate.blocks for s in (*b.params.inputs, *b.params.outputs))
+        if words > LONGEST:
+            raise HwgenError(
+                f"the network is too large for {board.name}: {op.node.name} would take {words} cycles a frame or more, "
+                f"and {LONGEST} are the limit; choose a larger board or a smaller network"
+            )
 
 
 def _over(used: Resources, budget: Resources) -> dict[str, int]:

@@ -1,5 +1,7 @@
 """Frames as the user gives them, as ONNX Runtime wants them, and as the hardware takes them."""
 
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,9 +63,9 @@ def make_frames(graph: Graph, inputs: np.ndarray) -> Frames:
     elif given == tensor.shape:
         array = inputs
     else:
+        shapes = " or ".join(map(_text, dict.fromkeys([own, (channels, height, width), tensor.shape])))
         raise HwgenError(
-            f"inputs must be frames of shape {_text(own)} as the model's input {graph.host_input.name!r} is "
-            f"(or {_text((channels, height, width))} or {_text(tensor.shape)}), not {_text(given)}"
+            f"inputs must be frames of shape {shapes} for the model's input {graph.host_input.name!r}, not {_text(given)}"
         )
     if np.issubdtype(array.dtype, np.floating):
         if not np.isfinite(array).all():
@@ -82,14 +84,17 @@ def make_frames(graph: Graph, inputs: np.ndarray) -> Frames:
 def load_frames(path: Path, graph: Graph) -> Frames:
     """Frames from the array ``inputs`` of an ``.npz`` file."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise HwgenError(f"{path} must be an .npz file (numpy.savez), not a single array")
             if "inputs" not in archive:
                 raise HwgenError(f"{path} must hold an array named 'inputs', it has {', '.join(archive.files) or 'none'}")
             inputs = archive["inputs"]
     except FileNotFoundError:
         raise HwgenError(f"no such file: {path}") from None
-    except (OSError, ValueError, EOFError, AttributeError) as error:
-        raise HwgenError(f"{path} is not a readable .npz file ({error})") from None
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error):
+        raise HwgenError(f"{path} is not an .npz file (numpy.savez), is damaged, or holds no plain numbers") from None
     try:
         return make_frames(graph, inputs)
     except HwgenError as error:

@@ -11,24 +11,11 @@ import numpy as np
 import pytest
 
 from hwgen.board import board_names
-from hwgen.cli import main, messages
+from hwgen.cli import messages
 from hwgen.demo import MODEL, SAMPLES
 from hwgen.errors import HwgenError
 
 COMMAND = [sys.executable, "-W", "error", "-c", "from hwgen.cli import main; main()"]
-
-
-@pytest.fixture
-def hwgen(capsys):
-    """Runs the command in this process: exit code, standard output, standard error."""
-
-    def run(*args):
-        with pytest.raises(SystemExit) as exit_info:
-            main([str(a) for a in args])
-        captured = capsys.readouterr()
-        return exit_info.value.code or 0, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture(scope="module")

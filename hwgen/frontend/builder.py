@@ -1,5 +1,6 @@
 """The graph under construction."""
 
+from math import prod
 from typing import Any, TypeVar
 
 import numpy as np
@@ -9,7 +10,9 @@ from onnx import TensorProto, helper
 from ..graph import Node, QuantType, Tensor, output_shape
 from .values import Activation, Pending, UnsupportedError, real_to_integer
 
-__all__ = ["Builder", "attributes", "bounds", "names"]
+__all__ = ["LARGEST", "Builder", "attributes", "bounds", "names"]
+
+LARGEST = 1 << 24  #: elements of a tensor, padding included
 
 N = TypeVar("N", bound=Node)
 
@@ -38,6 +41,14 @@ class Builder:
             raise UnsupportedError(
                 f"its output would have the shape {shape} (rows, columns, channels)", "check kernel and padding"
             )
+        height, width, channels = self.tensors[inputs[0]].shape
+        top, left, bottom, right = getattr(node, "pads", (0, 0, 0, 0))
+        for what, elements in (
+            ("padded input", (height + top + bottom) * (width + left + right) * channels),
+            ("output", prod(shape)),
+        ):
+            if elements > LARGEST:
+                raise UnsupportedError(f"its {what} would have {elements} elements, more than {LARGEST}", "use smaller images")
         self.nodes.append(node)
         self.tensors[node.output] = Tensor(name=node.output, shape=shape, type=type)
         return node.output

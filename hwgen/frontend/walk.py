@@ -1,6 +1,7 @@
 """Walk a normalised model, operator by operator, and build its graph."""
 
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from onnx import numpy_helper
 from ..arith import IntType
 from ..errors import HwgenError
 from ..graph import Alias, Graph, HostTensor, QuantType, Tensor
-from .builder import Builder
+from .builder import LARGEST, Builder
 from .layouts import geometry, reshaped
 from .operators import argmax, concat, finish
 from .peephole import simplify
@@ -57,8 +58,8 @@ class Walk:
             self.values[name] = Constant(array=numpy_helper.to_array(tensor))
         self.host = next(i for i in self.n.model.graph.input if i.name not in self.n.constants)
         shape = tuple(d.dim_value for d in self.host.type.tensor_type.shape.dim)
-        self.elements = int(np.prod(shape))
-        if self.elements > 1 << 24:
+        self.elements = prod(shape)
+        if self.elements > LARGEST:
             raise HwgenError(f"input {self.host.name}: {self.elements} elements are more than fit; use a smaller input")
         self.dtype = {1: "float32", 2: "uint8", 3: "int8"}[self.host.type.tensor_type.elem_type]
         flat = np.arange(self.elements).reshape(shape)

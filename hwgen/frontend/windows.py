@@ -12,6 +12,8 @@ from .values import Activation, Constant, Pending, UnsupportedError, image_order
 
 __all__ = ["average", "image", "maxpool", "pad", "padding", "pair"]
 
+AVERAGED = 1 << 14  #: pixels of an average's window whose rounding is worked out for every possible sum
+
 
 def image(b: Builder, x: Activation) -> tuple[int, int, int]:
     """Check that ``x`` is its tensor as NCHW (or NCW: one row); returns (H, W, C)."""
@@ -77,6 +79,10 @@ def average(b: Builder, p: Pending, out: QuantType) -> Activation:
         if not (np.isfinite(scale) and scale > 0):
             raise UnsupportedError("input scale / output scale must be a positive float32", "quantise the model again")
         name = b.add(GlobalAveragePool, "pool", (x.tensor,), out, names(p), scale=scale)
+    elif kernel[0] * kernel[1] > AVERAGED:
+        raise UnsupportedError(
+            f"its window {kernel} has more than {AVERAGED} pixels", "average in two steps, or the whole image"
+        )
     else:
         include = bool(attributes(node).get("count_include_pad", 0))
         name = b.add(

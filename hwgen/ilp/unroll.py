@@ -260,6 +260,7 @@ def _minimise(
     solver.parameters.random_seed = 0
     solver.parameters.num_workers = 1
     solver.parameters.max_deterministic_time = SECONDS
+    solver.parameters.catch_sigint_signal = False  # it would end by taking Python's own handler away
     status = solver.solve(model)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return status, 0, 0, None
