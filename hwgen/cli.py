@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import sys
 import tempfile
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -62,7 +64,8 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Is each operator supported, does the network fit the board, how fast will it be? Exit code 1 if the answer is no."""
-    from . import flow
+    with _loading():
+        from . import flow
 
     result = flow.check(model, board, calibration=calibration, objective=objective, target_fps=target_fps)
     _show(as_json, result.to_json(), lambda: check_screen(result))
@@ -85,7 +88,8 @@ def build(
     as_json: Json = False,
 ) -> None:
     """Choose the hardware and write Verilog, test vectors and report."""
-    from . import flow
+    with _loading():
+        from . import flow
 
     with _progress() as progress:
         result = flow.build(
@@ -114,7 +118,8 @@ def simulate(
     as_json: Json = False,
 ) -> None:
     """Simulate the emitted Verilog and compare every layer with ONNX Runtime. Exit code 1 if anything differs."""
-    from . import flow
+    with _loading():
+        from . import flow
 
     with _progress() as progress:
         result = flow.simulate(folder, inputs, limit=limit, stalls=seed if stalls else False, trace=trace, progress=progress)
@@ -128,7 +133,8 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Check, build and simulate a small network that reads handwritten digits. Exit code 1 if anything differs."""
-    from .demo import demo_screen, run_demo
+    with _loading():
+        from .demo import demo_screen, run_demo
 
     with _progress() as progress:
         result = run_demo(folder, progress=progress)
@@ -141,6 +147,22 @@ def boards(as_json: Json = False) -> None:
     """List the boards."""
     found = [load_board(name) for name in board_names()]
     _show(as_json, {"boards": [b.to_json() for b in found]}, lambda: boards_screen(found))
+
+
+@contextmanager
+def _loading() -> Iterator[None]:
+    """Keeps Ctrl-C waiting while libraries are imported: some abort the process when an exception meets their start-up."""
+    if threading.current_thread() is not threading.main_thread():  # only that one is interrupted
+        yield
+        return
+    pressed: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if pressed and callable(handler):
+        handler(signal.SIGINT, None)
 
 
 def _show(as_json: bool, content: dict[str, Any], screen: Callable[[], RenderableType]) -> None:
