@@ -24,7 +24,7 @@ from .mapping.candidates import Candidate, candidates, edges, operators
 from .mapping.design import Design
 from .mapping.operators import Operator
 from .mapping.plan import plan
-from .oracle import Oracle
+from .oracle import Oracle, cpu_features, saturates
 from .output import OutputFolder, read_manifest
 from .report import report
 from .results import BuildResult, CheckResult, LayerRow, OperatorRow, SimulateResult
@@ -90,6 +90,7 @@ def choose(graph: Graph, board: Board, objective: Objective, target_fps: float |
         objective="area" if target_fps is not None else objective,
         interval=None if target_fps is None else int(board.clock_mhz * 1e6 / target_fps),
     )
+    bound = None
     for _ in range(ROUNDS):
         progress("choosing unrollings", 0.0)
         try:
@@ -97,6 +98,9 @@ def choose(graph: Graph, board: Board, objective: Objective, target_fps: float |
         except InfeasibleError as error:
             raise HwgenError(explain_infeasible(error, problem, board, target_fps)) from None
         check_solution(problem, solution)
+        if bound is None:
+            bound = solution.bound  # a lower budget's would not be one for the board
+        solution = replace(solution, bound=bound, proven=solution.value == bound)
         chosen = tuple(row[k] for row, k in zip(options, solution.choice, strict=True))
         _check_length(ops, chosen, board)
         design = plan(graph, tuple(c.blocks for c in chosen))
@@ -142,7 +146,11 @@ def explain_infeasible(error: InfeasibleError, problem: Problem, board: Board, t
         )
     if not error.shortages:
         return f"the network does not fit {board.name}: no combination of unrollings meets all budgets; choose a larger board"
-    needs = "; ".join(f"{s.resource}: at least {s.needed} needed, {s.available} available" for s in error.shortages)
+    taken = {s.resource: getattr(board.limits, s.resource) - s.available for s in error.shortages}  # by FIFOs and converters
+    needs = "; ".join(
+        f"{s.resource}: at least {s.needed + taken[s.resource]} needed, {s.available + taken[s.resource]} available"
+        for s in error.shortages
+    )
     helps = "choose a larger board, a smaller network" + (" or a lower --target-fps" if target_fps is not None else "")
     return f"the network does not fit {board.name}: {needs}; {helps}"
 
@@ -297,10 +305,17 @@ def simulate(
         predicted_interval_cycles=figures["interval_cycles"],
         predicted_latency_cycles=figures["latency_cycles"],
         cycles_per_second=run.cycles_per_second,
-        first_mismatch=str(run.first_mismatch or ""),
+        first_mismatch=f"{run.first_mismatch}{_doubt()}" if run.first_mismatch else "",
         stalls=stalls is not False,
         outputs=dequantise(outputs, result.type) if graph.host_output.dtype == "float32" else outputs,
     )
+
+
+def _doubt() -> str:
+    """A remark on this CPU where its ONNX Runtime is no reference; empty elsewhere."""
+    if not saturates():
+        return ""
+    return f" (ONNX Runtime's 8-bit sums saturate on this CPU, {cpu_features()}: compare on one with VNNI)"
 
 
 def expected_tensors(
