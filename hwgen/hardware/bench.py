@@ -129,6 +129,7 @@ class Bench:
                 for start in range(0, len(words), _CHUNK):
                     file.write(pack(words[start : start + _CHUNK], channel.stream.element)[:, ::-1].tobytes())
         command = [str(model), f"+frames={frames}", f"+seed={seed}", f"+idle_limit={idle_limit}"]
+        command += ["+verilator+rand+reset+2", f"+verilator+seed+{seed + 1}"]  # what nothing has written holds random bits
         if trace is not None:
             command += ["--trace", "--trace-file", str(trace.absolute())]
         _execute(command, folder, (1 << 62) if limit is None else limit, progress)

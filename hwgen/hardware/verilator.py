@@ -93,7 +93,7 @@ def verilate(sources: Mapping[str, str], top: str, *, trace: bool = False) -> Pa
     main = config.share_dir / "lib" / "verilator" / "verilator.cpp"
     flags = [
         "--cc", "--exe", "--vpi", "--top-module", top, "--prefix", "Vtop", "-o", "model", "--timescale", "1ns/1ps", "-O3",
-        "--x-assign", "fast", "--x-initial", "fast", "--no-assert", "--output-split", "20000",
+        "--x-assign", "fast", "--x-initial", "unique", "--no-assert", "--output-split", "20000",
         "--output-split-cfuncs", "500", "-Wno-fatal", "-Wno-lint",
         "-LDFLAGS", f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator",
         *(["--trace-fst"] if trace else []),

@@ -84,7 +84,10 @@ def convert(component: wiring.Component, name: str, keep: Collection[str] = ()) 
 
 
 def _tidy(text: str, modules: dict[str, str], keep: set[str]) -> str:
-    """A module with plain identifiers, its ports declared once, and a loop where a memory starts with one value."""
+    """A module with plain identifiers, its ports declared once, and no zeros in memories that are written before they are read.
+
+    Those zeros are most of a large network's text, and of yosys' time to read it.
+    """
     text = _plain_identifiers(text, modules)
     text = _without_aliases(_INIT_ATTRIBUTE.sub("", text), keep)
     header, _, body = text.partition(";\n")
@@ -96,7 +99,7 @@ def _tidy(text: str, modules: dict[str, str], keep: set[str]) -> str:
         body = body.replace(declared[0], "", 1)
         ports[port] = f"{direction} {declared[1]} {width}{port}{declared[2] or ''}"
     lines = ",\n".join(f"  {ports[port]}" for port in sorted(ports, key=lambda p: (p != "clk", p != "rst", p)))
-    body = _INIT.sub(_loop, _PORT.sub("", body))
+    body = _INIT.sub(_without_zeros, _PORT.sub("", body))
     return f"{header[: header.index('(')].rstrip()} (\n{lines}\n);\n{body}"
 
 
@@ -135,13 +138,11 @@ def _without_aliases(text: str, keep: set[str]) -> str:
         text = re.sub(r"^  assign (\w+) = .*\n", lambda m: "" if m[1] in unread else m[0], text, flags=re.M)  # noqa: B023
 
 
-def _loop(match: re.Match[str]) -> str:
-    memory, value, words = match[1], match[2], match[0].count(" = ")
-    index = f"{memory}_word"
-    return (
-        f"  integer {index};\n  initial\n    for ({index} = 0; {index} < {words}; {index} = {index} + 1)\n"
-        f"      {memory}[{index}] = {value};\n"
-    )
+def _without_zeros(match: re.Match[str]) -> str:
+    """Nothing in place of a written memory's initial zeros."""
+    memory, value = match[1], match[2]
+    written = re.search(rf"^ +{memory}\[.*\] <= ", match.string, re.M)
+    return "" if written and not int(value.partition("'h")[2], 16) else match[0]
 
 
 def _plain_identifiers(text: str, modules: dict[str, str]) -> str:
