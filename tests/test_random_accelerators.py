@@ -20,6 +20,7 @@ REGRESSIONS = {
     1: "padding of the next frame came out of a Pad early",
     6: "softmax and concatenation held up steady producers: 589 cycles instead of 511",
     9: "the prediction counted padding that was written before the first word",
+    1018: "padding of the next frame came out of the accelerator early",
     12: "a concatenation held up its producers: 5,856 cycles instead of 3,840",
 }
 

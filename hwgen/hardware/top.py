@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from amaranth import Cat, Module, Signal
+import numpy as np
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType
-from ..mapping.design import Design, Port
+from ..mapping.design import Design, Port, Stage
 from ..streams import Stream
 from .verilog import check_name
 
@@ -39,6 +40,13 @@ def check_design(design: Design) -> None:
             source, sink = design.stream(link.source), design.stage(link.sink.stage).params.inputs[link.sink.index]
             if source != sink:
                 raise ValueError(f"link {link.source} to {link.sink}: streams must be equal, not {source} and {sink}")
+
+
+def _early(stage: Stage) -> bool:
+    """Whether the first word of a later frame can be there before any of that frame's input."""
+    params = stage.params
+    following = np.array([params.outputs[0].words])
+    return all(int(params.needed(following, port)[0]) <= s.words for port, s in enumerate(params.inputs))
 
 
 class Top(wiring.Component):
@@ -102,8 +110,24 @@ class Top(wiring.Component):
                 m.d.comb += self._output(m, stream, payload, valid, ready)
         return m
 
+    def _under_way(self, m: Module, leaves: Value) -> Value:
+        """Whether a frame has begun to come in whose last word has not left (``leaves``) yet.
+
+        Only asked where a stage makes a frame's first words, padding, before any of it has come in.
+        """
+        if not any(_early(stage) for stage in self.design.stages):
+            return Const(1)
+        words = self.design.input.words
+        frames, place = Signal(16), Signal(range(words))
+        enters = self.s_axis_tvalid & self.s_axis_tready
+        with m.If(enters):
+            m.d.sync += place.eq(Mux(place == words - 1, 0, place + 1))
+        m.d.sync += frames.eq(frames + (enters & (place == 0)) - leaves)
+        return frames != 0
+
     def _output(self, m: Module, stream: Stream, payload: Signal, valid: Signal, ready: Signal) -> list[Any]:
         last = Signal(init=stream.words == 1)
+        under_way = self._under_way(m, valid & ready & last)
         if stream.words > 1:
             left = Signal(range(stream.words), init=stream.words - 1)  # words of the frame after the one offered
             with m.If(valid & ready):
@@ -115,7 +139,7 @@ class Top(wiring.Component):
         m.d.comb += [Cat(elements).eq(payload), *(w.eq(e) for w, e in zip(wide, elements, strict=True))]
         return [
             self.m_axis_tdata.eq(Cat(wide)),
-            self.m_axis_tvalid.eq(valid),
+            self.m_axis_tvalid.eq(valid & under_way),
             self.m_axis_tlast.eq(last),
-            ready.eq(self.m_axis_tready),
+            ready.eq(self.m_axis_tready & under_way),
         ]
