@@ -40,7 +40,7 @@ def main(first: int, count: int) -> int:
                 if result.mismatches:
                     print(f"seed {seed}: {result.first_mismatch}", flush=True)
                 if stalls is None:
-                    same = (result.intervals[len(result.intervals) // 2 :] == timing.interval).all()
+                    same = (result.intervals[-2:] == timing.interval).all()
                     exact += bool(same)
                     errors.append(abs(result.latency_cycles - timing.latency) / result.latency_cycles)
                     if not same:

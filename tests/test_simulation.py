@@ -1,5 +1,4 @@
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -181,9 +180,11 @@ def test_damaged_model_is_built_anew_by_two_at_once(folder, tmp_path, monkeypatc
     assert model.stat().st_size > 1000
 
 
-def test_broken_verilog_is_reported(folder, tmp_path):
+def test_broken_verilog_is_reported(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HWGEN_CACHE", str(tmp_path / "cache"))  # others build in the shared one
     (tmp_path / "design.json").write_text((folder / "design.json").read_text())
     (tmp_path / "tiny.v").write_text("module tiny(; endmodule")
     with pytest.raises(HwgenError, match=r"^verilator failed:\n(?s:.*)syntax error"):
         simulate(tmp_path, FRAMES, {})
-    assert not list(Path(verilator.cache_folder() / "verilated").glob("build-*"))
+    assert (tmp_path / "cache").is_dir()
+    assert not list((tmp_path / "cache").rglob("build-*"))
