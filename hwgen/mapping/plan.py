@@ -154,13 +154,13 @@ def size_fifos(design: Design) -> Design:
     Let branches p and q of a fork rejoin at a node. While the join's k-th output word has not left, q can have taken up to
     ``accepted_q(k)`` words, and p offers its part of word k once it has taken ``needed_p(k)``. A FIFO of
     ``max over k of accepted_q(k) - needed_p(k)`` words on p therefore never lets p hold q back. Inner forks come first, so
-    that their FIFOs count in what the outer branches accept.
+    that their FIFOs count in what the outer branches accept. A few words more cover the FIFO's own two cycles.
     """
     forks = [s for s in design.stages if isinstance(s.params, ForkParams)]
     for fork in reversed(forks):
         for branch, depth in _depths(design, fork).items():
             if depth > 0:
-                design = _ordered(_insert_fifo(design, Port(fork.name, branch), max(SHALLOWEST, depth)))
+                design = _ordered(_insert_fifo(design, Port(fork.name, branch), depth + SHALLOWEST))
     return design
 
 

@@ -8,6 +8,7 @@ from .depthwise import DepthwiseParams
 from .fifo import FifoParams
 from .fork import ForkParams
 from .matrix_vector import MatrixVectorParams
+from .pair_table import PairTableParams
 from .pool import GlobalSumParams, WindowMaxParams
 from .requant import RequantParams
 from .softmax import SoftmaxParams
@@ -19,5 +20,5 @@ __all__ = ["TEMPLATES"]
 
 TEMPLATES = (
     AddParams, ArgMaxParams, AverageParams, ConcatParams, DepthwiseParams, FifoParams, ForkParams, GlobalSumParams,
-    MatrixVectorParams, RequantParams, SoftmaxParams, TableParams, WidthParams, WindowMaxParams, WindowParams,
+    MatrixVectorParams, PairTableParams, RequantParams, SoftmaxParams, TableParams, WidthParams, WindowMaxParams, WindowParams,
 )  # fmt: skip

@@ -18,6 +18,7 @@ from ..cost import Cost, Resources
 from ..errors import HwgenError
 from ..graph import QuantType
 from ..streams import Stream, Words, serve
+from .pair_table import PairTableContents, PairTableParams
 from .pieces import check_counts, check_rounding, delay
 
 __all__ = ["Add", "AddParams", "AddTables", "add_block", "add_reference"]
@@ -250,11 +251,11 @@ def add_reference(a: QuantType, b: QuantType, y: QuantType, lo: int, hi: int) ->
 
 def add_block(
     a: QuantType, b: QuantType, y: QuantType, lo: int, hi: int, *, lanes: int, words: int
-) -> tuple[AddParams, AddTables]:
+) -> tuple[AddParams, AddTables] | tuple[PairTableParams, PairTableContents]:
     """Hardware for the sum of streams of types ``a`` and ``b``, equal to :func:`add_reference` for every pair.
 
-    The least ``shift`` for which tables exist, without a window for ties if possible. ``HwgenError`` where more than 256
-    pairs would have to be corrected.
+    The least ``shift`` for which tables exist, without a window for ties if possible; a table of all pairs where more than 256
+    of them would have to be corrected.
     """
     want = add_reference(a, b, y, lo, hi)
     shift, window, odd, at, bt = _solve(a, b, y, lo, hi, want)
@@ -263,7 +264,8 @@ def add_block(
     quotient = round_half_even(at[:, None] + bt, shift, window, odd)
     wrong = np.argwhere(clamp(quotient, lo, hi) != want)
     if len(wrong) > _MAX_FIXES:
-        raise HwgenError(f"sum of scales {a.scale} and {b.scale} to {y.scale} must need at most 256 fixes, not {len(wrong)}")
+        table = PairTableParams(a=a.integer, b=b.integer, output=y.integer, lanes=lanes, words=words)
+        return table, PairTableContents(values=want)
     delta = (want - quotient)[tuple(wrong.T)]
     fixes = np.stack([wrong[:, 0] + a.integer.min, wrong[:, 1] + b.integer.min, delta], axis=1)
     params = AddParams(

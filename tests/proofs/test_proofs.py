@@ -17,6 +17,7 @@ from hwgen.templates.depthwise import DepthwiseParams
 from hwgen.templates.fifo import FifoParams
 from hwgen.templates.fork import ForkParams
 from hwgen.templates.matrix_vector import MatrixVectorParams, Weights
+from hwgen.templates.pair_table import PairTableContents, PairTableParams
 from hwgen.templates.pool import GlobalSumParams, WindowMaxParams
 from hwgen.templates.requant import RequantParams, Scales
 from hwgen.templates.softmax import SoftmaxContents, SoftmaxParams
@@ -102,6 +103,11 @@ def add():
     return {"params": params, "contents": tables}
 
 
+def pair_table():
+    params = PairTableParams(a=BIT, b=S2, output=S2, lanes=1, words=2)
+    return {"params": params, "contents": PairTableContents(values=np.array([[1, 0, -2, -1], [-1, 1, 0, 1]]))}
+
+
 MATRIX = {"operand": BIT, "weight": S2, "accumulator": IntType(4)}
 
 CASES = {
@@ -132,6 +138,7 @@ CASES = {
     ),
     "requantiser": Case(**requant()),
     "residual sum": Case(**add()),
+    "pair table": Case(**pair_table()),
     "table": Case(
         params=TableParams(stream=Stream(element=S2, lanes=1, words=4), output=BIT),
         contents=TableContents(values=np.array([1, 0, 0, 1])),

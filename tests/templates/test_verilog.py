@@ -94,6 +94,7 @@ CASES: list[tuple[str, Any, Any]] = [
     ("add_mixed", *add_block(quant(UINT8, 0.11, 7), quant(INT8, 0.193, 0), quant(UINT8, 0.257, 9), 9, 255, lanes=3, words=10)),
     ("add_ties", *add_block(quant(INT8, 0.25, 3), quant(INT8, 0.5, -7), quant(INT8, 1, 5), -128, 127, lanes=1, words=20)),
     ("add_fixes", *add_fixes(5)),
+    ("pair_table", *add_block(quant(INT8, 0.05, 3), quant(INT8, 0.1, -7), quant(INT8, 0.12, 5), -128, 127, lanes=1, words=20)),
     ("widen", WidthParams(stream=Stream(element=INT9, lanes=2, words=30), lanes=6), None),
     ("narrow", WidthParams(stream=Stream(element=INT9, lanes=6, words=10), lanes=3), None),
     ("fork", ForkParams(stream=Stream(element=INT8, lanes=2, words=20), branches=3), None),

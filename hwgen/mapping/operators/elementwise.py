@@ -6,9 +6,10 @@ from math import gcd
 
 from ...graph import Add, ArgMax, Concat, Graph, Node, Pad, Softmax, Table
 from ...streams import Stream
-from ...templates.add import add_block
+from ...templates.add import AddParams, add_block
 from ...templates.argmax import ArgMaxParams
 from ...templates.concat import ConcatParams
+from ...templates.pair_table import PairTableParams
 from ...templates.softmax import softmax_params
 from ...templates.table import table_params
 from ...templates.window import WindowParams
@@ -28,9 +29,9 @@ class ElementwiseOperator:
         self.result = graph.tensors[node.output]
         if isinstance(node, Add):
             a, b = (s.type for s in self.sources)
-            self.add, self.add_contents = add_block(
-                a, b, self.result.type, node.lo, node.hi, lanes=1, words=self.result.elements
-            )
+            block = add_block(a, b, self.result.type, node.lo, node.hi, lanes=1, words=self.result.elements)
+            self.add: AddParams | PairTableParams = block[0]
+            self.add_contents = block[1]
 
     def multipliers(self, u: Unrolling) -> int:
         return 0
