@@ -115,9 +115,8 @@ def test_hang_names_the_streams(folder, tmp_path):
 
 
 def test_surplus_words_are_reported(folder, tmp_path):
-    chatty = broken(folder, tmp_path / "chatty", ("    .o__valid(m_axis_tvalid),", "    .o__valid(),"))
-    text = (chatty / "tiny.v").read_text()
-    (chatty / "tiny.v").write_text(text.replace("  tiny_first first (", "  assign m_axis_tvalid = 1;\n  tiny_first first (", 1))
+    offered = "  assign m_axis_tvalid = second__o__valid;"
+    chatty = broken(folder, tmp_path / "chatty", (offered, "  assign m_axis_tvalid = 1;"))
     with pytest.raises(HwgenError, match=r"^(more words than 1 frames have came out of|a word was withdrawn or changed)"):
         simulate(chatty, FRAMES[:1], {})
 
