@@ -18,7 +18,7 @@ from tests.random_networks import build, frames, random_spec
 
 
 def main(first: int, count: int) -> int:
-    networks = elements = wrong = hangs = exact = 0
+    networks = elements = wrong = hangs = exact = refused = 0
     errors: list[float] = []
     start = time.time()
     for seed in range(first, first + count):
@@ -26,7 +26,13 @@ def main(first: int, count: int) -> int:
         spec = random_spec(rng)
         board = random_board(rng, load_board("ulx3s-85f"))
         with tempfile.TemporaryDirectory() as folder:
-            built = build_network(build(spec), frames(spec), board, Path(folder) / "net", random_objective(rng))
+            model, objective = build(spec), random_objective(rng)
+            try:
+                built = build_network(model, frames(spec), board, Path(folder) / "net", objective)
+            except HwgenError as error:
+                refused += 1
+                print(f"seed {seed}: {error}", flush=True)
+                built = build_network(model, frames(spec), load_board("ulx3s-85f"), Path(folder) / "net", objective)
             timing = built.choice.timing
             for stalls in (None, seed):
                 try:
@@ -48,7 +54,8 @@ def main(first: int, count: int) -> int:
         networks += 1
         if networks % 10 == 0:
             print(
-                f"{networks} networks, {elements:,} elements: {wrong} mismatches, {hangs} hangs, interval exact in {exact}, "
+                f"{networks} networks, {elements:,} elements: {wrong} mismatches, {hangs} hangs, {refused} refused for a board "
+                f"too small and built for a larger one, interval exact in {exact}, "
                 f"latency within 1 % in {sum(e <= 0.01 for e in errors)}, within 5 % in {sum(e <= 0.05 for e in errors)}, "
                 f"worst {max(errors):.1%}; {time.time() - start:.0f} s",
                 flush=True,
