@@ -40,6 +40,8 @@ class DepthwiseParams:
         Kernel rows computed at the same time.
     words
         Input words of one window and group.
+    soft
+        Multipliers made of LUTs instead of DSPs.
     """
 
     operand: IntType
@@ -50,6 +52,7 @@ class DepthwiseParams:
     lanes: int
     rows: int
     words: int
+    soft: int = 0
 
     def __post_init__(self) -> None:
         check_counts(self, "vectors", "channels", "lanes", "rows", "words")
@@ -86,6 +89,7 @@ class DepthwiseParams:
             terms=self.rows,
             steps=self.words,
             depth=self.groups * self.words,
+            soft=self.soft,
         )
 
     def _checked(self, weights: Weights) -> np.ndarray:

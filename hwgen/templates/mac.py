@@ -4,13 +4,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from amaranth import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType
 from ..cost import Resources, bram_blocks
+from .product import product_resources, product_stages, soft_product
 
 __all__ = ["LOGIC_DEPTH", "Mac", "MacParams", "Weights", "check_sums", "pack", "pass_through"]
 
@@ -67,6 +68,8 @@ class MacParams:
         Operands of one step.
     depth
         Steps until the weights repeat: words of the weight memory.
+    soft
+        How many of the multipliers are made of LUTs, see :mod:`~hwgen.templates.product`; the others are DSPs.
     """
 
     operand: IntType
@@ -77,6 +80,7 @@ class MacParams:
     terms: int
     steps: int
     depth: int
+    soft: int = 0
 
     def check(self) -> None:
         """``ValueError`` for types that the pipeline is not made for."""
@@ -84,6 +88,8 @@ class MacParams:
             raise ValueError(f"weight must be signed, not {self.weight}")
         if not self.accumulator.signed or self.accumulator.bits > 52:
             raise ValueError(f"accumulator must be signed, of at most 52 bits, not {self.accumulator}")
+        if not 0 <= self.soft <= self.multipliers:
+            raise ValueError(f"soft must be in 0..{self.multipliers} (multipliers), not {self.soft!r}")
 
     @property
     def multipliers(self) -> int:
@@ -107,9 +113,14 @@ class MacParams:
         return min(self.accumulator.bits, self.operand.bits + self.weight.bits + level)
 
     @property
+    def product_stages(self) -> int:
+        """Registers from the operands to the products; the DSPs' wait for those of LUTs."""
+        return product_stages(self.weight) if self.soft else 1
+
+    @property
     def latency(self) -> int:
         """Cycles from a sum's last step to its output: memory, operands, products, tree, accumulator."""
-        return 3 + len(self.levels)
+        return 2 + self.product_stages + len(self.levels)
 
     def resources(self) -> Resources:
         """Modelled: a LUT for each bit of an adder, two for an accumulator's (it starts anew), registers as written.
@@ -123,14 +134,16 @@ class MacParams:
             lut += self.outputs * added * self.level_bits(level)
             ff += self.outputs * count * self.level_bits(level)
         lut += self.outputs * self.accumulator.bits * (1 if self.steps == 1 else 2)
-        ff += self.outputs * self.accumulator.bits + self.multipliers * product
+        hard, soft = self.multipliers - self.soft, product_resources(self.operand, self.weight)
+        lut += self.soft * soft.lut
+        ff += self.outputs * self.accumulator.bits + self.soft * soft.ff + hard * product * self.product_stages
         ff += self.lanes * self.operand.bits + self.weight_bits
         control = 2 * (self.depth.bit_length() + self.steps.bit_length())
         lut, ff = lut + control, ff + control // 2 + 2 * (self.latency - 1)
         if self.depth > LOGIC_DEPTH:
-            return Resources(lut=lut, ff=ff, dsp=self.multipliers, bram=bram_blocks(self.depth, self.weight_bits))
+            return Resources(lut=lut, ff=ff, dsp=hard, bram=bram_blocks(self.depth, self.weight_bits))
         logic = self.weight_bits * -(-self.depth // 16) if self.depth > 1 else 0
-        return Resources(lut=lut + logic, ff=ff + self.weight_bits, dsp=self.multipliers)
+        return Resources(lut=lut + logic, ff=ff + self.weight_bits, dsp=hard)
 
 
 class Mac(wiring.Component):
@@ -206,17 +219,25 @@ class Mac(wiring.Component):
                     m.d.sync += total.eq(value if p.steps == 1 else Mux(begin, 0, total) + value)
         return m
 
-    def _product(self, m: Module, x: Any, w: Signal, index: int) -> Signal:
-        """The registered product ``index`` (output · terms + term)."""
+    def _product(self, m: Module, x: Any, w: Signal, index: int) -> Value:
+        """The registered product ``index`` (output · terms + term); the last ``soft`` ones are made of LUTs."""
         p = self.params
         output, term = divmod(index, p.terms)
         stride = p.lanes // p.terms
-        product = Signal(signed(p.level_bits(0)), name=f"product_{output}_{term}", reset_less=True)
-        with m.If(self.enable):
-            m.d.sync += product.eq(x[term * stride + output % stride] * w.word_select(index, p.weight.bits).as_signed())
+        operand = x[term * stride + output % stride]
+        weight = w.word_select(index, p.weight.bits).as_signed()
+        name, shape = f"product_{output}_{term}", signed(p.level_bits(0))
+        if index >= p.multipliers - p.soft:
+            return soft_product(m, self.enable, operand, weight, name)[: shape.width].as_signed()
+        product: Value = operand * weight
+        for stage in range(p.product_stages):
+            register = Signal(shape, name=f"{name}_{stage}" if stage else name, reset_less=True)
+            with m.If(self.enable):
+                m.d.sync += register.eq(product)
+            product = register
         return product
 
-    def _sum(self, m: Module, output: int, values: list[Signal]) -> Signal:
+    def _sum(self, m: Module, output: int, values: list[Value]) -> Value:
         """The adder tree of one output."""
         for level in range(1, len(self.params.levels)):
             nodes = []

@@ -46,6 +46,8 @@ class MatrixVectorParams:
         Outputs of one group.
     pe
         Outputs computed at the same time.
+    soft
+        Multipliers made of LUTs instead of DSPs.
     """
 
     operand: IntType
@@ -58,6 +60,7 @@ class MatrixVectorParams:
     packing: int = 1
     channels: int
     pe: int
+    soft: int = 0
 
     def __post_init__(self) -> None:
         check_counts(self, "vectors", "groups", "words", "sources", "channels")
@@ -105,6 +108,7 @@ class MatrixVectorParams:
             terms=self.sources * self.packing,
             steps=self.depth,
             depth=self.groups * self.folds * self.depth,
+            soft=self.soft,
         )
 
     def _checked(self, weights: Weights) -> np.ndarray:

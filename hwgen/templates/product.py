@@ -1,0 +1,83 @@
+"""A multiplier made of look-up tables and carry chains: what a DSP block does, where none is left."""
+
+from amaranth import Module, Signal, Value, signed
+
+from ..arith import IntType
+from ..cost import Resources
+
+__all__ = ["product_resources", "product_stages", "soft_product"]
+
+
+def _levels(bits: int) -> list[list[tuple[int, int]]]:
+    """For each stage the parts of the multiplier that its sums cover, as (lowest bit, bits): pairs, then twice as many."""
+    levels = [[(k, min(2, bits - k)) for k in range(0, bits, 2)]]
+    while len(levels[-1]) > 1:
+        parts = levels[-1]
+        levels.append([(low[0], sum(n for _, n in parts[i : i + 2])) for i, low in enumerate(parts) if i % 2 == 0])
+    return levels
+
+
+def product_stages(weight: IntType) -> int:
+    """Registers from the operands to the product."""
+    return len(_levels(weight.bits))
+
+
+def _width(operand: IntType, bits: int) -> int:
+    """Of a signed product of the operand and a number of so many bits."""
+    return operand.bits + bits + (not operand.signed)
+
+
+def product_resources(operand: IntType, weight: IntType) -> Resources:
+    """Of one multiplier: each bit of each sum is one LUT4 of a carry chain, in which the gates of the first stage find room.
+
+    A sum's bits below those that its upper part reaches cost no adder; nor does a part alone. A register for each bit.
+    """
+    lut = ff = 0
+    for level, parts in enumerate(_levels(weight.bits)):
+        for _, n in parts:
+            ff += _width(operand, n)
+            below = 2**level if level else 0  # bits of the lower part that pass by
+            if level == 0 or n > below:
+                lut += -(-(_width(operand, n) - below) // 2) * 2  # carry cells have two LUT4
+    return Resources(lut=lut, ff=ff)
+
+
+def soft_product(m: Module, enable: Value, operand: Value, weight: Value, name: str) -> Signal:
+    """``operand · weight``, ``product_stages`` enabled cycles later: signed, of as many bits as both together.
+
+    The weight's bits, two at a time, gate the operand (a carry cell's LUT4 adds two gated bits); the sums are added in pairs.
+    The highest bit of a signed weight counts negative.
+
+    Parameters
+    ----------
+    operand, weight
+        Of any signedness; the operand's bits are gated, the weight's gate.
+    """
+    bits, width = len(weight), len(operand)
+
+    def gated(k: int) -> Value:
+        masked = operand[:] & weight[k].replicate(width)
+        return masked.as_signed() if operand.shape().signed else masked
+
+    def register(value: Value, low: int, n: int, stage: int) -> Signal:
+        part = Signal(signed(width + n + 1 - operand.shape().signed), name=f"{name}_{stage}_{low}", reset_less=True)
+        with m.If(enable):
+            m.d.sync += part.eq(value)
+        return part
+
+    def pair(low: int, n: int) -> Value:
+        negative = weight.shape().signed and low + n == bits
+        top = gated(low + n - 1) << (n - 1)
+        below = gated(low) if n > 1 else 0
+        return below - top if negative else below + top
+
+    levels = _levels(bits)
+    parts = [register(pair(low, n), low, n, 0) for low, n in levels[0]]
+    for stage in range(1, len(levels)):
+        sums = []
+        for i, (low, n) in enumerate(levels[stage]):
+            low_part, *high_part = parts[2 * i : 2 * i + 2]
+            value = sum((high << 2**stage for high in high_part), low_part)
+            sums.append(register(value, low, n, stage))
+        parts = sums
+    return parts[0]
