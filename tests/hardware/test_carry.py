@@ -17,8 +17,10 @@ PROOF = """
 read_json gold.json
 read_json gate.json
 read_verilog -nooverwrite +/ecp5/cells_sim.v
+hierarchy -check
 proc
 flatten gold gate
+rename -hide gold/w:*.* gate/w:*.*
 opt_clean gold gate
 equiv_make gold gate both
 cd both
@@ -54,8 +56,12 @@ def netlist(operand, weight, folder):
 
 
 def proven(gold, gate, folder):
+    """Registers are matched by the names of their nets, nothing else is."""
     for name, module in (("gold", gold), ("gate", gate)):
-        (folder / f"{name}.json").write_text(json.dumps({"modules": {name: module}}))
+        held = {"0", "1"} | {c["connections"]["Q"][0] for c in module["cells"].values() if c["type"] == "TRELLIS_FF"}
+        nets = {n.replace(".", "_"): v for n, v in module["netnames"].items() if held.issuperset(v["bits"])}
+        text = json.dumps({"modules": {name: {**module, "attributes": {}, "netnames": nets}}})
+        (folder / f"{name}.json").write_text(text)
     run = yosys(PROOF, folder)
     assert run.returncode == 0 or "unproven $equiv cells" in run.stderr, run.stderr
     return run.returncode == 0
