@@ -5,7 +5,9 @@ that of its slowest node; the latency of a frame follows from how much of its in
 much it still has to do once its last input is there.
 """
 
-from dataclasses import dataclass, fields
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from typing import Literal
 
@@ -14,7 +16,19 @@ from ortools.sat.python import cp_model
 from ..cost import Resources
 from ..errors import HwgenError
 
-__all__ = ["Edge", "InfeasibleError", "Objective", "Option", "Problem", "Shortage", "Solution", "check", "latency", "solve"]
+__all__ = [
+    "Edge",
+    "InfeasibleError",
+    "Objective",
+    "Option",
+    "Problem",
+    "Shortage",
+    "Solution",
+    "Swap",
+    "check",
+    "latency",
+    "solve",
+]
 
 Objective = Literal["throughput", "latency", "area"]
 RESOURCES = tuple(f.name for f in fields(Resources))
@@ -23,11 +37,43 @@ SECONDS = 20  #: deterministic time limit of one solver call
 
 
 @dataclass(frozen=True, kw_only=True)
+class Swap:
+    """What it takes to make multipliers of an option of LUTs instead of DSPs; any of its DSPs.
+
+    Parameters
+    ----------
+    each
+        What each of them adds to the option's resources: LUTs, and a DSP less. The same for all options of a node.
+    once
+        What is added where there is one at all.
+    """
+
+    each: Resources
+    once: Resources = field(default_factory=Resources)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Option:
-    """One way to implement a node: its initiation interval in cycles and its resources."""
+    """One way to implement a node: its initiation interval in cycles, its resources, and what can be swapped in these."""
 
     cycles: int
     resources: Resources
+    swap: Swap | None = None
+
+    @property
+    def swappable(self) -> int:
+        """Multipliers that can be made of LUTs."""
+        return self.resources.dsp if self.swap else 0
+
+    def total(self, soft: int) -> Resources:
+        """The resources with ``soft`` multipliers made of LUTs."""
+        if not soft:
+            return self.resources
+        if self.swap is None or soft > self.swappable:
+            raise ValueError(f"soft must be at most {self.swappable}, not {soft}")
+        each, once = self.swap.each, self.swap.once
+        values = {r: getattr(self.resources, r) + soft * getattr(each, r) + getattr(once, r) for r in RESOURCES}
+        return Resources(**values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +117,8 @@ class Solution:
 
     Parameters
     ----------
+    soft
+        For each node the multipliers made of LUTs.
     value, bound
         Of the primary objective: cycles of interval (throughput) or of latency, or millionths of the budget, summed over
         the resources (area).
@@ -79,6 +127,7 @@ class Solution:
     """
 
     choice: tuple[int, ...]
+    soft: tuple[int, ...]
     interval: int
     value: int
     bound: int
@@ -108,14 +157,16 @@ class InfeasibleError(Exception):
 
 
 def solve(problem: Problem) -> Solution:
-    """Best choice: the primary objective first, then the fewest multipliers, then the smallest share of the budget.
+    """Best choice: the primary objective first, then the fewest multipliers, of these the fewest made of LUTs, then the
+    smallest share of the budget.
 
     Deterministic: the same problem gives the same choice on any machine. Raises :class:`InfeasibleError`, and ``HwgenError``
     where the time limit passes before any choice is found.
     """
-    model, picks, terms = _model(problem)
+    model, picks, soft, terms = _model(problem)
+    variables = [*itertools.chain(*picks), *soft]
     primary = {"throughput": terms.interval, "latency": terms.latency, "area": terms.area}[problem.objective]
-    status, value, bound, hint = _minimise(model, picks, primary, None)
+    status, value, bound, hint = _minimise(model, variables, primary, None)
     if status == cp_model.INFEASIBLE:
         raise _explain(problem)
     if hint is None:
@@ -127,16 +178,18 @@ def solve(problem: Problem) -> Solution:
         for row, options in zip(picks, problem.options, strict=True):
             for k in _needless(options, value):
                 model.add(row[k] == 0)
-    for secondary in (terms.dsp, terms.area):
-        _, best, _, better = _minimise(model, picks, secondary, hint)
+    for secondary in (terms.multipliers, terms.soft, terms.area):
+        _, best, _, better = _minimise(model, variables, secondary, hint)
         if better is not None:
             hint = better
             model.add(secondary <= best)
     choice = tuple(next(k for k, _ in enumerate(row) if hint[row[k].index]) for row in picks)
+    swapped = tuple(hint[y.index] for y in soft)
     return Solution(
         choice=choice,
+        soft=swapped,
         interval=max(o[c].cycles for o, c in zip(problem.options, choice, strict=True)),
-        value=_value(problem, choice),  # not above the solver's, and below where that was not proven and later steps did better
+        value=_value(problem, choice, swapped),  # not above the solver's, and below where later steps did better
         bound=-(-bound // scale),
         proven=proven,
     )
@@ -145,19 +198,19 @@ def solve(problem: Problem) -> Solution:
 def check(problem: Problem, solution: Solution) -> None:
     """Recompute what ``solution`` claims, without the solver; ``ValueError`` where it is not so."""
     chosen = [o[c] for o, c in zip(problem.options, solution.choice, strict=True)]
-    used = sum((o.resources for o in chosen), Resources())
+    used = sum((o.total(n) for o, n in zip(chosen, solution.soft, strict=True)), Resources())
     for r in RESOURCES:
         if getattr(used, r) > getattr(problem.budget, r):
             raise ValueError(f"{r} must be at most {getattr(problem.budget, r)}, not {getattr(used, r)}")
     interval = max(o.cycles for o in chosen)
     if interval != solution.interval or (problem.interval is not None and interval > problem.interval):
         raise ValueError(f"interval must be {solution.interval}, not {interval}")
-    value = _value(problem, solution.choice)
+    value = _value(problem, solution.choice, solution.soft)
     if value != solution.value or solution.bound > solution.value:
         raise ValueError(f"value must be {value}, not {solution.value} (bound {solution.bound})")
 
 
-def _value(problem: Problem, choice: tuple[int, ...]) -> int:
+def _value(problem: Problem, choice: tuple[int, ...], soft: tuple[int, ...]) -> int:
     """The objective's value of a choice."""
     chosen = [o[c] for o, c in zip(problem.options, choice, strict=True)]
     match problem.objective:
@@ -166,7 +219,7 @@ def _value(problem: Problem, choice: tuple[int, ...]) -> int:
         case "latency":
             return latency(problem, choice)
         case "area":
-            used = sum((o.resources for o in chosen), Resources())
+            used = sum((o.total(n) for o, n in zip(chosen, soft, strict=True)), Resources())
             return sum(_area_weight(problem.budget, r) * getattr(used, r) for r in RESOURCES)
 
 
@@ -185,15 +238,21 @@ def latency(problem: Problem, choice: tuple[int, ...]) -> int:
 class _Terms:
     interval: cp_model.IntVar
     latency: cp_model.IntVar
-    dsp: cp_model.LinearExprT
+    multipliers: cp_model.LinearExprT
+    soft: cp_model.LinearExprT
     area: cp_model.LinearExprT
 
 
-def _model(problem: Problem) -> tuple[cp_model.CpModel, list[list[cp_model.IntVar]], _Terms]:
+def _model(problem: Problem) -> tuple[cp_model.CpModel, list[list[cp_model.IntVar]], list[cp_model.IntVar], _Terms]:
     model = cp_model.CpModel()
     picks = [[model.new_bool_var(f"x{n}_{k}") for k in range(len(row))] for n, row in enumerate(problem.options)]
     for row in picks:
         model.add_exactly_one(row)
+    soft, swaps = [], []
+    for n, (row, options) in enumerate(zip(picks, problem.options, strict=True)):
+        count, added = _swapped(model, n, row, options)
+        soft.append(count)
+        swaps.append(added)
 
     def total(resource: str) -> cp_model.LinearExprT:
         pairs = [
@@ -201,7 +260,7 @@ def _model(problem: Problem) -> tuple[cp_model.CpModel, list[list[cp_model.IntVa
             for r, os in zip(picks, problem.options, strict=True)
             for x, o in zip(r, os, strict=True)
         ]
-        return sum(x * amount for x, amount in pairs if amount)
+        return _sum([*(x * amount for x, amount in pairs if amount), *(added[resource] for added in swaps)])
 
     totals = {r: total(r) for r in RESOURCES}
     for r in RESOURCES:
@@ -224,14 +283,46 @@ def _model(problem: Problem) -> tuple[cp_model.CpModel, list[list[cp_model.IntVa
             model.add(start[e.sink] >= start[e.source] + int(e.head * UNIT) * cycles[e.source])
             model.add(end[e.sink] >= end[e.source] + int(e.tail * UNIT) * cycles[e.sink])
     area = sum(_area_weight(problem.budget, r) * totals[r] for r in RESOURCES)
-    return model, picks, _Terms(interval=interval, latency=finish, dsp=totals["dsp"], area=area)
+    in_luts = _sum(soft)
+    terms = _Terms(interval=interval, latency=finish, multipliers=_sum([totals["dsp"], in_luts]), soft=in_luts, area=area)
+    return model, picks, soft, terms
+
+
+def _swapped(
+    model: cp_model.CpModel, node: int, row: list[cp_model.IntVar], options: tuple[Option, ...]
+) -> tuple[cp_model.IntVar, dict[str, cp_model.LinearExprT]]:
+    """How many multipliers of a node are made of LUTs, and what that adds of each resource."""
+    most = max(o.swappable for o in options)
+    count = model.new_int_var(0, most, f"soft{node}")
+    kinds = {o.swap.each for o in options if o.swap}
+    if not kinds:
+        return count, dict.fromkeys(RESOURCES, 0)
+    if len(kinds) > 1:
+        raise ValueError(f"swap.each must be the same for all options of node {node}, not {len(kinds)} different ones")
+    (each,) = kinds
+    model.add(count <= sum(x * o.swappable for x, o in zip(row, options, strict=True)))
+    some = model.new_bool_var(f"some{node}")
+    model.add(count <= most * some)
+    added: dict[str, cp_model.LinearExprT] = {}
+    for r in RESOURCES:
+        added[r] = count * getattr(each, r)
+        once = [getattr(o.swap.once, r) if o.swap else 0 for o in options]
+        if any(once):
+            extra = model.new_int_var(0, max(once), f"once{node}_{r}")
+            model.add(extra >= sum(x * n for x, n in zip(row, once, strict=True)) - max(once) * (1 - some))
+            added[r] = _sum([added[r], extra])
+    return count, added
+
+
+def _sum(terms: Sequence[cp_model.LinearExprT]) -> cp_model.LinearExprT:
+    return cp_model.LinearExpr.sum(terms)
 
 
 def _needless(options: tuple[Option, ...], interval: int) -> list[int]:
     """Options that are too slow, or that take no less of any resource than another that is fast enough."""
     kept: list[tuple[int, ...]] = []
     needless = []
-    rows = [tuple(getattr(o.resources, r) for r in RESOURCES) for o in options]
+    rows = [_figures(o) for o in options]
     for k in sorted(range(len(options)), key=lambda k: (sum(rows[k]), k)):
         slow = options[k].cycles > interval
         if slow or any(all(a <= b for a, b in zip(other, rows[k], strict=True)) for other in kept):
@@ -241,21 +332,26 @@ def _needless(options: tuple[Option, ...], interval: int) -> list[int]:
     return needless
 
 
+def _figures(option: Option) -> tuple[int, ...]:
+    """What an option takes, and what once more where multipliers are swapped: less is better in each."""
+    once = option.swap.once if option.swap else Resources()
+    return tuple(getattr(resources, r) for resources in (option.resources, once) for r in RESOURCES)
+
+
 def _area_weight(budget: Resources, resource: str) -> int:
     """Millionths of the budget that one unit of ``resource`` takes."""
     return 1_000_000 // max(1, getattr(budget, resource))
 
 
 def _minimise(
-    model: cp_model.CpModel, picks: list[list[cp_model.IntVar]], term: cp_model.LinearExprT, hint: dict[int, bool] | None
-) -> tuple[cp_model.CpSolverStatus, int, int, dict[int, bool] | None]:
-    """Minimise ``term``: status, value, bound, and the picks by variable index (None where nothing was found)."""
+    model: cp_model.CpModel, variables: list[cp_model.IntVar], term: cp_model.LinearExprT, hint: dict[int, int] | None
+) -> tuple[cp_model.CpSolverStatus, int, int, dict[int, int] | None]:
+    """Minimise ``term``: status, value, bound, and the variables' values by index (None where nothing was found)."""
     model.minimize(term)
     model.clear_hints()
     if hint is not None:
-        for row in picks:
-            for x in row:
-                model.add_hint(x, hint[x.index])
+        for x in variables:
+            model.add_hint(x, hint[x.index])
     solver = cp_model.CpSolver()
     solver.parameters.random_seed = 0
     solver.parameters.num_workers = 1
@@ -264,7 +360,7 @@ def _minimise(
     status = solver.solve(model)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return status, 0, 0, None
-    found = {x.index: solver.boolean_value(x) for row in picks for x in row}
+    found = {x.index: solver.value(x) for x in variables}
     return status, round(solver.objective_value), round(solver.best_objective_bound), found
 
 
@@ -274,7 +370,12 @@ def _explain(problem: Problem) -> InfeasibleError:
     shortages = []
     if all(allowed):
         for r in RESOURCES:
-            needed = sum(min(getattr(o.resources, r) for o in row) for row in allowed)
+            needed = sum(min(min(getattr(t, r) for t in _extremes(o)) for o in row) for row in allowed)
             if needed > getattr(problem.budget, r):
                 shortages.append(Shortage(resource=r, needed=needed, available=getattr(problem.budget, r)))
     return InfeasibleError(tuple(shortages), fastest)
+
+
+def _extremes(option: Option) -> tuple[Resources, ...]:
+    """The resources without and with as many multipliers of LUTs as can be."""
+    return option.resources, option.total(option.swappable)

@@ -8,23 +8,21 @@ import pytest
 from hwgen.cost import Resources
 from hwgen.errors import HwgenError
 from hwgen.ilp import unroll
-from hwgen.ilp.unroll import Edge, InfeasibleError, Option, Problem
+from hwgen.ilp.unroll import Edge, InfeasibleError, Option, Problem, Swap
 
 
-def random_problem(seed, objective, interval=None):
+def random_problem(seed, objective, interval=None, swaps=False):
     rng = random.Random(seed)
-    options = tuple(
-        tuple(
-            Option(
-                cycles=rng.randint(1, 40),
-                resources=Resources(
-                    lut=rng.randint(0, 30), ff=rng.randint(0, 30), dsp=rng.randint(0, 4), bram=rng.randint(0, 4)
-                ),
-            )
-            for _ in range(rng.randint(1, 4))
-        )
-        for _ in range(rng.randint(1, 5))
-    )
+    rows = []
+    for _ in range(rng.randint(1, 3 if swaps else 5)):
+        each = Resources(lut=rng.randint(2, 9), ff=rng.randint(0, 3), dsp=-1)
+        row = []
+        for _ in range(rng.randint(1, 4)):
+            resources = Resources(lut=rng.randint(0, 30), ff=rng.randint(0, 30), dsp=rng.randint(0, 4), bram=rng.randint(0, 4))
+            swap = Swap(each=each, once=Resources(ff=rng.randint(0, 9))) if swaps and rng.random() < 0.8 else None
+            row.append(Option(cycles=rng.randint(1, 40), resources=resources, swap=swap))
+        rows.append(tuple(row))
+    options = tuple(rows)
     edges = tuple(
         Edge(source=n, sink=n + 1, head=Fraction(rng.randint(0, 8), 8), tail=Fraction(rng.randint(0, 8), 8))
         for n in range(len(options) - 1)
@@ -36,29 +34,33 @@ def random_problem(seed, objective, interval=None):
 
 
 def brute_force(problem):
-    """The least value of the objective over all choices that fit; None where none does."""
+    """The least (objective, multipliers, of these in LUTs) over all choices that fit; None where none does."""
     best = None
     for choice in itertools.product(*(range(len(row)) for row in problem.options)):
         chosen = [row[c] for row, c in zip(problem.options, choice, strict=True)]
-        used = sum((o.resources for o in chosen), Resources())
-        if any(getattr(used, r) > getattr(problem.budget, r) for r in ("lut", "ff", "dsp", "bram")):
-            continue
         interval = max(o.cycles for o in chosen)
         if problem.interval is not None and interval > problem.interval:
             continue
-        area = sum(1_000_000 // getattr(problem.budget, r) * getattr(used, r) for r in ("lut", "ff", "dsp", "bram"))
-        value = {"throughput": interval, "latency": unroll.latency(problem, choice), "area": area}[problem.objective]
-        key = (value, used.dsp, area)
-        best = key if best is None else min(best, key)
+        for soft in itertools.product(*(range(o.resources.dsp + 1 if o.swap else 1) for o in chosen)):
+            used = sum((o.total(n) for o, n in zip(chosen, soft, strict=True)), Resources())
+            if any(getattr(used, r) > getattr(problem.budget, r) for r in ("lut", "ff", "dsp", "bram")):
+                continue
+            area = sum(1_000_000 // getattr(problem.budget, r) * getattr(used, r) for r in ("lut", "ff", "dsp", "bram"))
+            value = {"throughput": interval, "latency": unroll.latency(problem, choice), "area": area}[problem.objective]
+            key = (value, used.dsp + sum(soft), sum(soft), area)
+            best = key if best is None else min(best, key)
     return best
 
 
 @pytest.mark.parametrize("objective", ["throughput", "latency", "area"])
 @pytest.mark.parametrize("interval", [None, 25])
-def test_agrees_with_brute_force(objective, interval):
-    feasible = 0
+@pytest.mark.parametrize("swaps", [False, True])
+def test_agrees_with_brute_force(objective, interval, swaps):
+    feasible = in_luts = 0
     for seed in range(40):
-        problem = random_problem(seed, objective, interval)
+        problem = random_problem(seed, objective, interval, swaps)
+        if swaps:
+            problem = replace(problem, budget=replace(problem.budget, dsp=3))
         best = brute_force(problem)
         if best is None:
             with pytest.raises(InfeasibleError):
@@ -69,9 +71,29 @@ def test_agrees_with_brute_force(objective, interval):
         unroll.check(problem, solution)
         assert solution.proven
         assert solution.bound == solution.value == best[0]
-        used = sum((row[c].resources for row, c in zip(problem.options, solution.choice, strict=True)), Resources())
-        assert used.dsp == best[1]
+        chosen = [row[c] for row, c in zip(problem.options, solution.choice, strict=True)]
+        used = sum((o.total(n) for o, n in zip(chosen, solution.soft, strict=True)), Resources())
+        area = sum(1_000_000 // getattr(problem.budget, r) * getattr(used, r) for r in ("lut", "ff", "dsp", "bram"))
+        assert (used.dsp + sum(solution.soft), sum(solution.soft), area) == best[1:]
+        in_luts += sum(solution.soft)
     assert feasible > 10
+    assert bool(in_luts) == swaps
+
+
+def test_swaps_of_a_node_must_be_equal():
+    options = tuple(Option(cycles=1, resources=Resources(dsp=2), swap=Swap(each=Resources(lut=n, dsp=-1))) for n in (5, 6))
+    problem = Problem(options=(options,), edges=(), budget=Resources(lut=10, ff=10, dsp=8, bram=1))
+    with pytest.raises(ValueError, match=r"^swap\.each must be the same for all options of node 0, not 2 different ones$"):
+        unroll.solve(problem)
+
+
+def test_more_than_can_be_swapped():
+    option = Option(cycles=1, resources=Resources(dsp=2), swap=Swap(each=Resources(lut=5, dsp=-1), once=Resources(ff=7)))
+    assert option.total(0) == Resources(dsp=2)
+    assert option.total(2) == Resources(lut=10, ff=7)
+    for wrong, soft, most in ((option, 3, 2), (replace(option, swap=None), 1, 0)):
+        with pytest.raises(ValueError, match=rf"^soft must be at most {most}, not {soft}$"):
+            wrong.total(soft)
 
 
 def large_problem(seed, objective):
