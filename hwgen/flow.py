@@ -20,7 +20,7 @@ from .hardware.verilog import KEYWORDS
 from .ilp.unroll import InfeasibleError, Objective, Problem, Solution, solve
 from .ilp.unroll import check as check_solution
 from .inputs import Frames, dequantise, load_frames, random_frames
-from .mapping.candidates import Candidate, candidates, edges, operators
+from .mapping.candidates import Candidate, candidates, edges, operators, swapped
 from .mapping.design import Design
 from .mapping.operators import Operator
 from .mapping.plan import plan
@@ -36,6 +36,7 @@ Progress = Callable[[str, float], None]  #: told the name of a step and the shar
 MODEL = "model.onnx"  #: the quantised network, kept in the output folder
 VECTOR_FRAMES = 3  #: random frames stored with a build
 LONGEST = 1 << 26  #: words of a stream in a frame: what prediction can hold in memory
+SOFT_LUTS = 90  #: of a multiplier with its share of an adder tree, at least: bounds how many are considered
 ROUNDS = 4  #: times the budget is lowered for what FIFOs and converters take
 
 
@@ -74,15 +75,28 @@ def read_graph(model: onnx.ModelProto, path: Path) -> Graph:
     return replace(import_model(model), name=name if plain else f"net_{name}".rstrip("_"))
 
 
-def choose(graph: Graph, board: Board, objective: Objective, target_fps: float | None, progress: Progress = silent) -> Choice:
-    """The best design for ``graph`` on ``board``; ``HwgenError`` where none fits."""
+def choose(
+    graph: Graph,
+    board: Board,
+    objective: Objective,
+    target_fps: float | None,
+    progress: Progress = silent,
+    *,
+    dsp_only: bool = False,
+) -> Choice:
+    """The best design for ``graph`` on ``board``; ``HwgenError`` where none fits.
+
+    Parameters
+    ----------
+    dsp_only
+        Make no multipliers of LUTs.
+    """
     ops = operators(graph, lambda share: progress("exact arithmetic", share))
-    options = candidates(ops, board.budget.dsp)
     budget = board.limits
+    multipliers = budget.dsp + (0 if dsp_only else budget.lut // SOFT_LUTS)
+    options = candidates(ops, multipliers, soft=not dsp_only)
     if not all(options):
-        raise HwgenError(
-            f"the network needs more than the {board.budget.dsp} multipliers of {board.name}; choose a larger board"
-        )
+        raise HwgenError(f"the network needs more than the {multipliers} multipliers of {board.name}; choose a larger board")
     problem = Problem(
         options=tuple(tuple(c.option for c in row) for row in options),
         edges=edges(graph, ops),
@@ -101,7 +115,8 @@ def choose(graph: Graph, board: Board, objective: Objective, target_fps: float |
         if bound is None:
             bound = solution.bound  # a lower budget's would not be one for the board
         solution = replace(solution, bound=bound, proven=solution.value == bound)
-        chosen = tuple(row[k] for row, k in zip(options, solution.choice, strict=True))
+        picked = zip(ops, options, solution.choice, solution.soft, strict=True)
+        chosen = tuple(swapped(op, row[k], soft) for op, row, k, soft in picked)
         _check_length(ops, chosen, board)
         design = plan(graph, tuple(c.blocks for c in chosen))
         resources = sum((s.params.cost().resources for s in design.stages), Resources())

@@ -7,7 +7,7 @@ much it still has to do once its last input is there.
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from typing import Literal
 
@@ -163,35 +163,23 @@ def solve(problem: Problem) -> Solution:
     Deterministic: the same problem gives the same choice on any machine. Raises :class:`InfeasibleError`, and ``HwgenError``
     where the time limit passes before any choice is found.
     """
-    model, picks, soft, terms = _model(problem)
-    variables = [*itertools.chain(*picks), *soft]
-    primary = {"throughput": terms.interval, "latency": terms.latency, "area": terms.area}[problem.objective]
-    status, value, bound, hint = _minimise(model, variables, primary, None)
-    if status == cp_model.INFEASIBLE:
-        raise _explain(problem)
-    if hint is None:
-        raise HwgenError("the solver found no choice within its time limit; choose a larger board or a smaller network")
-    proven = status == cp_model.OPTIMAL
-    scale = UNIT if problem.objective == "latency" else 1
-    model.add(primary <= -(-value // scale) * scale)
-    if problem.objective == "throughput":
-        for row, options in zip(picks, problem.options, strict=True):
-            for k in _needless(options, value):
-                model.add(row[k] == 0)
-    for secondary in (terms.multipliers, terms.soft, terms.area):
-        _, best, _, better = _minimise(model, variables, secondary, hint)
+    found = _least_interval(problem) if problem.objective == "throughput" else _least(problem)
+    model, hint = found.model, found.hint
+    for secondary in (model.multipliers, model.in_luts, model.area):
+        _, best, _, better = _minimise(model, secondary, hint)
         if better is not None:
             hint = better
-            model.add(secondary <= best)
-    choice = tuple(next(k for k, _ in enumerate(row) if hint[row[k].index]) for row in picks)
-    swapped = tuple(hint[y.index] for y in soft)
+            model.cp.add(secondary <= best)
+    choice = tuple(next(k for k, _ in enumerate(row) if hint[row[k].index]) for row in model.picks)
+    soft = tuple(hint[y.index] for y in model.soft)
+    value = _value(problem, choice, soft)  # not above the solver's, and below where later steps did better in passing
     return Solution(
         choice=choice,
-        soft=swapped,
+        soft=soft,
         interval=max(o[c].cycles for o, c in zip(problem.options, choice, strict=True)),
-        value=_value(problem, choice, swapped),  # not above the solver's, and below where later steps did better
-        bound=-(-bound // scale),
-        proven=proven,
+        value=value,
+        bound=found.bound,
+        proven=value == found.bound,
     )
 
 
@@ -234,16 +222,82 @@ def latency(problem: Problem, choice: tuple[int, ...]) -> int:
     return -(-max(end, default=0) // UNIT)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Terms:
-    interval: cp_model.IntVar
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Model:
+    """A problem's variables (``picks``: the options; ``soft``: each node's multipliers of LUTs) and sums."""
+
+    cp: cp_model.CpModel
+    picks: list[list[cp_model.IntVar]]
+    soft: list[cp_model.IntVar]
     latency: cp_model.IntVar
     multipliers: cp_model.LinearExprT
-    soft: cp_model.LinearExprT
+    in_luts: cp_model.LinearExprT
     area: cp_model.LinearExprT
 
+    @property
+    def variables(self) -> list[cp_model.IntVar]:
+        return [*itertools.chain(*self.picks), *self.soft]
 
-def _model(problem: Problem) -> tuple[cp_model.CpModel, list[list[cp_model.IntVar]], list[cp_model.IntVar], _Terms]:
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Found:
+    """A model whose primary objective is settled, values of its variables by index, and the bound."""
+
+    model: _Model
+    hint: dict[int, int]
+    bound: int
+
+
+def _least_interval(problem: Problem) -> _Found:
+    """By bisection: whether there is a choice within an interval is soon told, since few options are left of each node."""
+    lowest = max(min(o.cycles for o in row) for row in problem.options)
+    limit = problem.interval if problem.interval is not None else max(o.cycles for row in problem.options for o in row)
+    times = sorted({o.cycles for row in problem.options for o in row if lowest <= o.cycles <= limit})
+    if not times:
+        raise _explain(problem)
+    low, high, first = 0, len(times) - 1, len(times) - 1
+    least = 0  # the first that is not proven to be out of reach
+    best: _Found | None = None
+    while best is None or low < high:
+        middle = first if best is None else (low + high) // 2
+        model = _model(replace(problem, interval=times[middle]))
+        for row, options in zip(model.picks, problem.options, strict=True):
+            for k in _needless(options, times[middle]):
+                model.cp.add(row[k] == 0)
+        status, _, _, hint = _minimise(model, 0, best.hint if best else None)
+        if hint is not None:
+            best = _Found(model=model, hint=hint, bound=0)
+            high = middle
+        elif status == cp_model.INFEASIBLE:
+            if best is None:
+                raise _explain(problem)
+            least = low = middle + 1
+        elif best is None:
+            raise _out_of_time()
+        else:
+            low = middle + 1
+    return replace(best, bound=times[least])
+
+
+def _least(problem: Problem) -> _Found:
+    """Of latency or area, by the solver's own search."""
+    model = _model(problem)
+    latency = problem.objective == "latency"
+    primary, scale = (model.latency, UNIT) if latency else (model.area, 1)
+    status, value, bound, hint = _minimise(model, primary, None)
+    if status == cp_model.INFEASIBLE:
+        raise _explain(problem)
+    if hint is None:
+        raise _out_of_time()
+    model.cp.add(primary <= -(-value // scale) * scale)
+    return _Found(model=model, hint=hint, bound=-(-bound // scale))
+
+
+def _out_of_time() -> HwgenError:
+    return HwgenError("the solver found no choice within its time limit; choose a larger board or a smaller network")
+
+
+def _model(problem: Problem) -> _Model:
     model = cp_model.CpModel()
     picks = [[model.new_bool_var(f"x{n}_{k}") for k in range(len(row))] for n, row in enumerate(problem.options)]
     for row in picks:
@@ -265,15 +319,14 @@ def _model(problem: Problem) -> tuple[cp_model.CpModel, list[list[cp_model.IntVa
     totals = {r: total(r) for r in RESOURCES}
     for r in RESOURCES:
         model.add(totals[r] <= getattr(problem.budget, r))
-    top = max(o.cycles for row in problem.options for o in row)
-    limit = top if problem.interval is None else min(top, problem.interval)
-    interval = model.new_int_var(0, limit, "interval")
-    cycles = [sum(x * o.cycles for x, o in zip(r, os, strict=True)) for r, os in zip(picks, problem.options, strict=True)]
-    for c in cycles:
-        model.add(interval >= c)
+    for row, options in zip(picks, problem.options, strict=True):
+        for x, o in zip(row, options, strict=True):
+            if problem.interval is not None and o.cycles > problem.interval:
+                model.add(x == 0)
     horizon = UNIT * sum(max(o.cycles for o in row) for row in problem.options) * 2
     finish = model.new_int_var(0, horizon, "latency")
     if problem.objective == "latency":
+        cycles = [sum(x * o.cycles for x, o in zip(r, os, strict=True)) for r, os in zip(picks, problem.options, strict=True)]
         start = [model.new_int_var(0, horizon, f"start{n}") for n in range(len(picks))]
         end = [model.new_int_var(0, horizon, f"end{n}") for n in range(len(picks))]
         for n, own in enumerate(cycles):
@@ -282,10 +335,16 @@ def _model(problem: Problem) -> tuple[cp_model.CpModel, list[list[cp_model.IntVa
         for e in problem.edges:
             model.add(start[e.sink] >= start[e.source] + int(e.head * UNIT) * cycles[e.source])
             model.add(end[e.sink] >= end[e.source] + int(e.tail * UNIT) * cycles[e.sink])
-    area = sum(_area_weight(problem.budget, r) * totals[r] for r in RESOURCES)
     in_luts = _sum(soft)
-    terms = _Terms(interval=interval, latency=finish, multipliers=_sum([totals["dsp"], in_luts]), soft=in_luts, area=area)
-    return model, picks, soft, terms
+    return _Model(
+        cp=model,
+        picks=picks,
+        soft=soft,
+        latency=finish,
+        multipliers=_sum([totals["dsp"], in_luts]),
+        in_luts=in_luts,
+        area=_sum([totals[r] * _area_weight(problem.budget, r) for r in RESOURCES]),
+    )
 
 
 def _swapped(
@@ -344,23 +403,23 @@ def _area_weight(budget: Resources, resource: str) -> int:
 
 
 def _minimise(
-    model: cp_model.CpModel, variables: list[cp_model.IntVar], term: cp_model.LinearExprT, hint: dict[int, int] | None
+    model: _Model, term: cp_model.LinearExprT, hint: dict[int, int] | None
 ) -> tuple[cp_model.CpSolverStatus, int, int, dict[int, int] | None]:
     """Minimise ``term``: status, value, bound, and the variables' values by index (None where nothing was found)."""
-    model.minimize(term)
-    model.clear_hints()
+    model.cp.minimize(term)
+    model.cp.clear_hints()
     if hint is not None:
-        for x in variables:
-            model.add_hint(x, hint[x.index])
+        for x in model.variables:
+            model.cp.add_hint(x, hint[x.index])
     solver = cp_model.CpSolver()
     solver.parameters.random_seed = 0
     solver.parameters.num_workers = 1
     solver.parameters.max_deterministic_time = SECONDS
     solver.parameters.catch_sigint_signal = False  # it would end by taking Python's own handler away
-    status = solver.solve(model)
+    status = solver.solve(model.cp)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return status, 0, 0, None
-    found = {x.index: solver.value(x) for x in variables}
+    found = {x.index: solver.value(x) for x in model.variables}
     return status, round(solver.objective_value), round(solver.best_objective_bound), found
 
 

@@ -1,17 +1,19 @@
 """What could run each node, as numbers for the solver."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 
 from ..cost import Resources
 from ..graph import Graph
-from ..ilp.unroll import Edge, Option
+from ..ilp.unroll import Edge, Option, Swap
+from ..templates.depthwise import DepthwiseParams
+from ..templates.matrix_vector import MatrixVectorParams
 from .operators import Block, Operator, Unrolling, operator
 
-__all__ = ["Candidate", "candidates", "edges", "operators"]
+__all__ = ["Candidate", "candidates", "edges", "operators", "swapped"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,18 +34,45 @@ def operators(graph: Graph, progress: Callable[[float], None] = lambda share: No
     return tuple(made)
 
 
-def candidates(ops: tuple[Operator, ...], multipliers: int) -> tuple[tuple[Candidate, ...], ...]:
-    """For each node the candidates that no other one of it beats in every respect, fastest first."""
-    return tuple(_undominated([_candidate(op, u) for u in op.unrollings(multipliers)]) for op in ops)
+def candidates(ops: tuple[Operator, ...], multipliers: int, *, soft: bool = False) -> tuple[tuple[Candidate, ...], ...]:
+    """For each node the candidates that no other one of it beats in every respect, fastest first.
+
+    Parameters
+    ----------
+    multipliers
+        At most, in a node.
+    soft
+        Whether multipliers may be made of LUTs instead of DSPs.
+    """
+    return tuple(_undominated([_candidate(op, u, soft) for u in op.unrollings(multipliers)]) for op in ops)
 
 
-def _candidate(op: Operator, unrolling: Unrolling) -> Candidate:
+def swapped(op: Operator, candidate: Candidate, soft: int) -> Candidate:
+    """The candidate with ``soft`` of its multipliers made of LUTs."""
+    unrolling = replace(candidate.unrolling, soft=soft)
+    option = replace(candidate.option, resources=candidate.option.total(soft), swap=None)
+    return Candidate(unrolling=unrolling, blocks=op.blocks(unrolling), option=option)
+
+
+def _swap(blocks: tuple[Block, ...]) -> Swap | None:
+    for block in blocks:
+        if isinstance(block.params, MatrixVectorParams | DepthwiseParams):
+            each, once = block.params.mac.swap
+            return Swap(each=each, once=once)
+    return None
+
+
+def _candidate(op: Operator, unrolling: Unrolling, soft: bool) -> Candidate:
     blocks = op.blocks(unrolling)
     costs = [b.params.cost() for b in blocks]
     return Candidate(
         unrolling=unrolling,
         blocks=blocks,
-        option=Option(cycles=max(c.cycles for c in costs), resources=sum((c.resources for c in costs), Resources())),
+        option=Option(
+            cycles=max(c.cycles for c in costs),
+            resources=sum((c.resources for c in costs), Resources()),
+            swap=_swap(blocks) if soft else None,
+        ),
     )
 
 

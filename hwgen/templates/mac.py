@@ -122,6 +122,13 @@ class MacParams:
         """Cycles from a sum's last step to its output: memory, operands, products, tree, accumulator."""
         return 2 + self.product_stages + len(self.levels)
 
+    @property
+    def swap(self) -> tuple[Resources, Resources]:
+        """What a multiplier of LUTs instead of a DSP adds to the resources, and what is added where there is one at all."""
+        product, stages, soft = self.level_bits(0), product_stages(self.weight), product_resources(self.operand, self.weight)
+        each = Resources(lut=soft.lut, ff=soft.ff - product * stages, dsp=-1)
+        return each, Resources(ff=self.multipliers * product * (stages - 1))
+
     def resources(self) -> Resources:
         """Modelled: a LUT for each bit of an adder, two for an accumulator's (it starts anew), registers as written.
 

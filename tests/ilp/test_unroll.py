@@ -118,7 +118,7 @@ def large_problem(seed, objective):
     return Problem(options=options, edges=edges, budget=budget, objective=objective)
 
 
-@pytest.mark.parametrize(("objective", "seed", "limit"), [("throughput", 7, 0.05), ("latency", 10, 0.05), ("latency", 0, 0.3)])
+@pytest.mark.parametrize(("objective", "seed", "limit"), [("throughput", 9, 0.002), ("latency", 10, 0.05), ("latency", 0, 0.3)])
 def test_out_of_time_the_claim_is_still_true(objective, seed, limit, monkeypatch):
     """Later steps improve the objective in passing."""
     monkeypatch.setattr(unroll, "SECONDS", limit)

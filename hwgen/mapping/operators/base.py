@@ -29,6 +29,8 @@ class Unrolling:
         q, channels of an output word.
     steps
         Cycles the requantiser takes for an output word.
+    soft
+        Multipliers made of LUTs instead of DSPs.
     """
 
     rows: int = 1
@@ -37,6 +39,7 @@ class Unrolling:
     pe: int = 1
     out_lanes: int = 1
     steps: int = 1
+    soft: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -224,6 +224,7 @@ class LinearOperator:
                 lanes=u.lanes,
                 rows=u.rows,
                 words=words,
+                soft=u.soft,
             )
         else:
             mac = MatrixVectorParams(
@@ -237,6 +238,7 @@ class LinearOperator:
                 packing=u.packing,
                 channels=self.outputs,
                 pe=u.pe,
+                soft=u.soft,
             )
         chain.append(Block(suffix="mac", params=mac, contents=lambda: Weights(values=self.arranged(u))))
         groups, outputs = (1, channels) if self.depthwise else (g.groups, self.outputs)
