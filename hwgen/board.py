@@ -3,7 +3,7 @@
 import difflib
 import importlib
 import tomllib
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -59,6 +59,10 @@ class Board:
         Oscillator on the board.
     budget
         Resources of the device as its data sheet counts them.
+    fill
+        Share of the look-up tables and flip-flops that an accelerator may take: what place-and-route still brings to the clock.
+    link
+        Resources kept for what connects the accelerator with the world.
     bram_kbit
         Size of one block RAM.
     lut_inputs
@@ -75,6 +79,8 @@ class Board:
     clock_mhz: float
     input_clock_mhz: float
     budget: Resources
+    fill: float = 1.0
+    link: Resources = field(default_factory=Resources)
     bram_kbit: int
     lut_inputs: int
     flow: Flow
@@ -84,6 +90,8 @@ class Board:
         for name in ("clock_mhz", "input_clock_mhz", "bram_kbit", "lut_inputs"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)!r}")
+        if not 0 < self.fill <= 1:
+            raise ValueError(f"fill must be in 0..1, not {self.fill!r}")
         if self.flow not in get_args(Flow):
             raise ValueError(f"flow must be one of {', '.join(get_args(Flow))}, not {self.flow!r}")
         if self.platform and self.platform.count(":") != 1:
@@ -91,12 +99,15 @@ class Board:
 
     @property
     def limits(self) -> Resources:
-        """The budget in the units of :class:`hwgen.cost.Cost`: block RAMs of 18 kbit.
+        """What an accelerator may take, in the units of :class:`hwgen.cost.Cost`: block RAMs of 18 kbit.
 
         A look-up table of six inputs counts as one of four: it can do at least as much.
         """
-        b = self.budget
-        return Resources(lut=b.lut, ff=b.ff, dsp=b.dsp, bram=b.bram * self.bram_kbit // 18)
+        b, link = self.budget, self.link
+        lut, ff = (int(n * self.fill) for n in (b.lut, b.ff))
+        return Resources(
+            lut=lut - link.lut, ff=ff - link.ff, dsp=b.dsp - link.dsp, bram=(b.bram - link.bram) * self.bram_kbit // 18
+        )
 
     def platform_class(self) -> type | None:
         """The amaranth-boards class; None where there is none."""
@@ -156,7 +167,7 @@ def _folder() -> Path:
     return inside if inside.is_dir() else package.parent / "boards"
 
 
-_TABLES: dict[str, type] = {"budget": Resources, "memory": Memory}
+_TABLES: dict[str, type] = {"budget": Resources, "link": Resources, "memory": Memory}
 _TYPES: dict[Any, tuple[type, ...]] = {int: (int,), str: (str,), float: (int, float), Flow: (str,)}
 
 
@@ -168,7 +179,7 @@ def _record(cls: type, table: dict[str, Any], where: str) -> Any:
             near = difflib.get_close_matches(key, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(known)}"
             raise HwgenError(f"{where}: unknown key {key!r}: {hint}")
-    required = [f.name for f in known.values() if f.default is MISSING or cls is Resources]
+    required = [f.name for f in known.values() if cls is Resources or (f.default is MISSING and f.default_factory is MISSING)]
     missing = [key for key in required if key not in table]
     if missing:
         raise HwgenError(f"{where}: missing {', '.join(missing)}")

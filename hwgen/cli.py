@@ -48,6 +48,7 @@ Objective = Annotated[Literal["throughput", "latency", "area"], typer.Option(hel
 TargetFps = Annotated[
     float | None, typer.Option(metavar="N", callback=_positive, help="Frames per second that suffice; with the least area.")
 ]
+DspOnly = Annotated[bool, typer.Option("--dsp-only", help="Make no multipliers of LUTs.")]
 Calibration = Annotated[
     Path | None, typer.Option(metavar="X.npz", help="Samples (array `inputs`) to quantise a float network with.")
 ]
@@ -60,6 +61,7 @@ def check(
     board: BoardName,
     objective: Objective = "throughput",
     target_fps: TargetFps = None,
+    dsp_only: DspOnly = False,
     calibration: Calibration = None,
     as_json: Json = False,
 ) -> None:
@@ -67,7 +69,7 @@ def check(
     with _loading():
         from . import flow
 
-    result = flow.check(model, board, calibration=calibration, objective=objective, target_fps=target_fps)
+    result = flow.check(model, board, calibration=calibration, objective=objective, target_fps=target_fps, dsp_only=dsp_only)
     _show(as_json, result.to_json(), lambda: check_screen(result))
     if as_json and result.reason:
         print(result.reason, file=sys.stderr)
@@ -84,6 +86,7 @@ def build(
     style: Annotated[Literal["dataflow", "overlay", "auto"], typer.Option(help="auto: what suits the network.")] = "dataflow",
     objective: Objective = "throughput",
     target_fps: TargetFps = None,
+    dsp_only: DspOnly = False,
     calibration: Calibration = None,
     as_json: Json = False,
 ) -> None:
@@ -99,6 +102,7 @@ def build(
             style=style,
             objective=objective,
             target_fps=target_fps,
+            dsp_only=dsp_only,
             calibration=calibration,
             progress=progress,
         )

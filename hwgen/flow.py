@@ -177,8 +177,15 @@ def check(
     calibration: Path | None = None,
     objective: Objective = "throughput",
     target_fps: float | None = None,
+    dsp_only: bool = False,
 ) -> CheckResult:
-    """What becomes of each operator, whether the network fits the board, and how fast it would be."""
+    """What becomes of each operator, whether the network fits the board, and how fast it would be.
+
+    Parameters
+    ----------
+    dsp_only
+        Make no multipliers of LUTs.
+    """
     target = load_board(board)
     loaded = read(model, calibration)
     rows = tuple(OperatorRow(**vars(r)) for r in explain(loaded))
@@ -188,7 +195,7 @@ def check(
         return replace(answer, reason="some operators are not supported")
     graph = read_graph(loaded, model)
     try:
-        choice = choose(graph, target, objective, target_fps)
+        choice = choose(graph, target, objective, target_fps, dsp_only=dsp_only)
     except HwgenError as error:
         return replace(answer, reason=str(error))
     return replace(answer, fits=True, predicted_fps=target.clock_mhz * 1e6 / choice.timing.interval)
@@ -202,10 +209,17 @@ def build(
     style: str = "dataflow",
     objective: Objective = "throughput",
     target_fps: float | None = None,
+    dsp_only: bool = False,
     calibration: Path | None = None,
     progress: Progress | None = None,
 ) -> BuildResult:
-    """Choose the hardware and write Verilog, vectors, manifest and report into ``folder`` (default ``rtl_out/NAME``)."""
+    """Choose the hardware and write Verilog, vectors, manifest and report into ``folder`` (default ``rtl_out/NAME``).
+
+    Parameters
+    ----------
+    dsp_only
+        Make no multipliers of LUTs.
+    """
     if style not in ("dataflow", "overlay", "auto"):
         raise ValueError(f"style must be dataflow, overlay or auto, not {style!r}")
     if style == "overlay":
@@ -217,7 +231,7 @@ def build(
     graph = read_graph(loaded, model)
     folder = folder or Path("rtl_out") / graph.name
     with OutputFolder(folder) as fresh:
-        choice = choose(graph, target, objective, target_fps, tell)
+        choice = choose(graph, target, objective, target_fps, tell, dsp_only=dsp_only)
         result = _result(choice, target, folder)
         tell("test vectors", 0.0)
         frames = random_frames(graph, VECTOR_FRAMES)
@@ -247,11 +261,12 @@ def _result(choice: Choice, board: Board, folder: Path) -> BuildResult:
     for op, candidate in zip(choice.operators, choice.candidates, strict=True):
         u = candidate.unrolling
         shown = {"rows": u.rows, "lanes": u.lanes, "packing": u.packing, "PEs": u.pe if op.macs else 1}
+        in_luts = [f"{u.soft} multiplier{'s' if u.soft > 1 else ''} of LUTs"] if u.soft else []
         layers.append(
             LayerRow(
                 name=op.node.name,
                 templates=" + ".join(type(b.params).__name__.removesuffix("Params") for b in candidate.blocks),
-                unrolling=", ".join(f"{n} {what}" for what, n in shown.items() if n > 1),
+                unrolling=", ".join([*(f"{n} {what}" for what, n in shown.items() if n > 1), *in_luts]),
                 macs=op.macs,
                 cycles=candidate.option.cycles,
                 multipliers=op.multipliers(u),

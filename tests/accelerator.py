@@ -15,7 +15,7 @@ from hwgen.inputs import make_frames
 from hwgen.output import OutputFolder
 from hwgen.simulation import SimulationResult, simulate
 
-__all__ = ["Built", "build_network", "random_board", "random_objective", "run"]
+__all__ = ["Built", "build_network", "random_board", "random_objective", "run", "warm_intervals"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,13 +52,25 @@ def build_network(
     return Built(graph=graph, choice=choice, folder=folder, inputs=given.hardware, expected=expected)
 
 
+def warm_intervals(built: Built, result: SimulationResult, predicted: int) -> list[int]:
+    """The last two intervals of ``result``; of a longer run where they are below ``predicted``.
+
+    A branch with a little less to do and a longer way can set the pace until the others' lead is used up.
+    """
+    measured: list[int] = result.intervals[-2:].tolist()
+    if measured and measured[-1] < predicted:
+        inputs = np.tile(built.inputs, (16,) + (1,) * (built.inputs.ndim - 1))
+        measured = simulate(built.folder, inputs, {}).intervals[-2:].tolist()
+    return measured
+
+
 def run(built: Built, stalls: int | None = None) -> SimulationResult:
     """Simulate; ``AssertionError`` on any difference in numbers, or without stalls in the predicted cycles."""
     result = simulate(built.folder, built.inputs, built.expected, stalls=stalls)
     assert result.mismatches == 0, str(result.first_mismatch)
     timing = built.choice.timing
     if stalls is None:
-        measured = result.intervals[-2:].tolist()  # warm by then
+        measured = warm_intervals(built, result, timing.interval)
         assert measured == [timing.interval] * len(measured), (
             f"interval {measured}, predicted {timing.interval} ({timing.bottleneck})"
         )
