@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from .netlist import Bit, readers
+
 __all__ = ["absorb_gates"]
 
-Bit = int | str  #: a net's number, or "0", "1", "x"
 PINS = "ABCD"
 
 
@@ -42,31 +43,18 @@ def absorb_gates(module: dict[str, Any]) -> int:
             if len(function.inputs) <= 2:
                 (net,) = cell["connections"]["Z"]
                 drivers[net], names[net] = function, name
-    readers = _readers(module)
+    read = readers(module)
     for cell in cells.values():
         if cell["type"] == "CCU2C":
             for half in "01":
-                _absorb_half(cell, half, drivers, readers)
-    unread = [names[net] for net in drivers if not readers[net]]
+                _absorb_half(cell, half, drivers, read)
+    unread = [names[net] for net in drivers if not read[net]]
     for name in unread:
         del cells[name]
     return len(unread)
 
 
-def _readers(module: dict[str, Any]) -> Counter[Bit]:
-    """How many inputs of cells, and outputs of the module, each net feeds."""
-    count: Counter[Bit] = Counter()
-    for port in module["ports"].values():
-        if port["direction"] != "input":
-            count.update(port["bits"])
-    for cell in module["cells"].values():
-        for port, bits in cell["connections"].items():
-            if cell["port_directions"].get(port) != "output":
-                count.update(bits)
-    return count
-
-
-def _absorb_half(cell: dict[str, Any], half: str, drivers: dict[Bit, _Function], readers: Counter[Bit]) -> None:
+def _absorb_half(cell: dict[str, Any], half: str, drivers: dict[Bit, _Function], read: Counter[Bit]) -> None:
     pins = [cell["connections"][p + half][0] for p in PINS]
     init = _number(cell["parameters"]["INIT" + half])
     used = [k for k, net in enumerate(pins) if net in drivers]
@@ -99,8 +87,8 @@ def _absorb_half(cell: dict[str, Any], half: str, drivers: dict[Bit, _Function],
             for k, net in enumerate(inputs):
                 cell["connections"][PINS[k] + half] = [net]
             cell["parameters"]["INIT" + half] = f"{table:016b}"
-            readers.subtract(pins)
-            readers.update(inputs)
+            read.subtract(pins)
+            read.update(inputs)
             return
 
 

