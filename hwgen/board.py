@@ -3,7 +3,7 @@
 import difflib
 import importlib
 import tomllib
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -60,7 +60,8 @@ class Board:
     budget
         Resources of the device as its data sheet counts them.
     fill
-        Share of the look-up tables and flip-flops that an accelerator may take: what place-and-route still brings to the clock.
+        Share of the look-up tables and flip-flops that layers may take: what place-and-route still brings to the clock. FIFOs
+        and converters between them come on top.
     link
         Resources kept for what connects the accelerator with the world.
     bram_kbit
@@ -104,10 +105,14 @@ class Board:
         A look-up table of six inputs counts as one of four: it can do at least as much.
         """
         b, link = self.budget, self.link
-        lut, ff = (int(n * self.fill) for n in (b.lut, b.ff))
-        return Resources(
-            lut=lut - link.lut, ff=ff - link.ff, dsp=b.dsp - link.dsp, bram=(b.bram - link.bram) * self.bram_kbit // 18
-        )
+        bram = (b.bram - link.bram) * self.bram_kbit // 18
+        return Resources(lut=b.lut - link.lut, ff=b.ff - link.ff, dsp=b.dsp - link.dsp, bram=bram)
+
+    @property
+    def for_layers(self) -> Resources:
+        """What its layers may take: the limits with ``fill``."""
+        limits = self.limits
+        return replace(limits, lut=int(limits.lut * self.fill), ff=int(limits.ff * self.fill))
 
     def platform_class(self) -> type | None:
         """The amaranth-boards class; None where there is none."""

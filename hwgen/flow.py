@@ -92,7 +92,7 @@ def choose(
         Make no multipliers of LUTs.
     """
     ops = operators(graph, lambda share: progress("exact arithmetic", share))
-    budget = board.limits
+    budget = board.for_layers
     multipliers = budget.dsp + (0 if dsp_only else budget.lut // SOFT_LUTS)
     options = candidates(ops, multipliers, soft=not dsp_only)
     if not all(options):
@@ -120,14 +120,14 @@ def choose(
         _check_length(ops, chosen, board)
         design = plan(graph, tuple(c.blocks for c in chosen))
         resources = sum((s.params.cost().resources for s in design.stages), Resources())
-        over = _over(resources, budget)
+        over = _over(resources, board.limits)
         if not any(over.values()):
             return Choice(
                 design=design, operators=ops, candidates=chosen, solution=solution, timing=predict(design), resources=resources
             )
         lower = {name: getattr(problem.budget, name) - amount for name, amount in over.items()}
         problem = replace(problem, budget=Resources(**lower))
-    raise HwgenError(f"the network does not fit {board.name}: {_shortage(over, budget)}; choose a larger board")
+    raise HwgenError(f"the network does not fit {board.name}: {_shortage(over, board.limits)}; choose a larger board")
 
 
 def _check_length(ops: tuple[Operator, ...], chosen: tuple[Candidate, ...], board: Board) -> None:
@@ -161,7 +161,9 @@ def explain_infeasible(error: InfeasibleError, problem: Problem, board: Board, t
         )
     if not error.shortages:
         return f"the network does not fit {board.name}: no combination of unrollings meets all budgets; choose a larger board"
-    taken = {s.resource: getattr(board.limits, s.resource) - s.available for s in error.shortages}  # by FIFOs and converters
+    taken = {
+        s.resource: getattr(board.for_layers, s.resource) - s.available for s in error.shortages
+    }  # by FIFOs and converters
     needs = "; ".join(
         f"{s.resource}: at least {s.needed + taken[s.resource]} needed, {s.available + taken[s.resource]} available"
         for s in error.shortages

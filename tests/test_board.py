@@ -44,7 +44,9 @@ def test_flow_needs_a_platform():
 
 def test_ulx3s():
     board = load_board("ulx3s-85f")
-    assert board.budget == board.limits == Resources(lut=83640, ff=83640, dsp=156, bram=208)
+    assert board.budget == Resources(lut=83640, ff=83640, dsp=156, bram=208)
+    assert board.limits == Resources(lut=82140, ff=82640, dsp=156, bram=208)
+    assert board.for_layers == Resources(lut=41070, ff=41320, dsp=156, bram=208)
     assert board.memory == Memory(kind="SDRAM", mbytes=32, bits=16)
     assert board.to_json() == {
         "name": "ulx3s-85f",
@@ -91,8 +93,8 @@ def test_unknown_board(name, message):
         (
             "device =",
             "zzz =",
-            "unknown key 'zzz': the keys are name, device, platform, clock_mhz, input_clock_mhz, budget, bram_kbit, lut_inputs,"
-            " flow, memory",
+            "unknown key 'zzz': the keys are name, device, platform, clock_mhz, input_clock_mhz, budget, fill, link, bram_kbit, "
+            "lut_inputs, flow, memory",
         ),
         ('device = "X1"', "", "missing device"),
         ("dsp = 3, ", "", "budget: missing dsp"),

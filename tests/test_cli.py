@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -196,7 +197,11 @@ def test_reader_that_leaves_early():
 
 def test_ctrl_c(tmp_path):
     with subprocess.Popen(
-        [*COMMAND, "check", MODEL, "--board", "ulx3s-85f"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [*COMMAND, "check", MODEL, "--board", "ulx3s-85f"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as process:
         maps = Path(f"/proc/{process.pid}/maps")
         while "onnx" not in maps.read_text():  # Python's own handling before that
