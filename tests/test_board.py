@@ -93,8 +93,8 @@ def test_unknown_board(name, message):
         (
             "device =",
             "zzz =",
-            "unknown key 'zzz': the keys are name, device, platform, clock_mhz, input_clock_mhz, budget, fill, link, bram_kbit, "
-            "lut_inputs, flow, memory",
+            "unknown key 'zzz': the keys are name, device, platform, clock_mhz, input_clock_mhz, budget, fill, link, "
+            "bram_kbit, lut_inputs, flow, memory",
         ),
         ('device = "X1"', "", "missing device"),
         ("dsp = 3, ", "", "budget: missing dsp"),

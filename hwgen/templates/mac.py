@@ -119,22 +119,23 @@ class MacParams:
 
     @property
     def latency(self) -> int:
-        """Cycles from a sum's last step to its output: memory, operands, products, tree, accumulator."""
-        return 2 + self.product_stages + len(self.levels)
+        """Cycles from a sum's last step to its output: memory, its output, operands, products, tree, accumulator."""
+        return 3 + self.product_stages + len(self.levels)
 
     @property
     def swap(self) -> tuple[Resources, Resources]:
         """What a multiplier of LUTs instead of a DSP adds to the resources, and what is added where there is one at all."""
-        product, stages, soft = self.level_bits(0), product_stages(self.weight), product_resources(self.operand, self.weight)
-        each = Resources(lut=soft.lut, ff=soft.ff - product * stages, dsp=-1)
-        return each, Resources(ff=self.multipliers * product * (stages - 1))
+        delay = self.level_bits(0) * (product_stages(self.weight) - 1)
+        soft = product_resources(self.operand, self.weight)
+        each = Resources(lut=soft.lut, ff=soft.ff + self.weight.bits - delay, dsp=-1)
+        return each, Resources(ff=self.multipliers * delay + self.lanes * self.operand.bits)
 
     def resources(self) -> Resources:
         """Modelled: a LUT for each bit of an adder, two for an accumulator's (it starts anew), registers as written.
 
-        Weights of up to ``LOGIC_DEPTH`` words are logic (a LUT4 holds 16 × 1 bit) with a register behind, more are block RAM.
+        Weights of up to ``LOGIC_DEPTH`` words are logic (a LUT4 holds 16 × 1 bit) with two registers behind, more block RAM,
+        which has the first of these. DSPs have the registers before and behind them.
         """
-        product = self.level_bits(0)
         lut = ff = 0
         for level, count in enumerate(self.levels[1:], 1):
             added = self.levels[level - 1] - count
@@ -143,21 +144,22 @@ class MacParams:
         lut += self.outputs * self.accumulator.bits * (1 if self.steps == 1 else 2)
         hard, soft = self.multipliers - self.soft, product_resources(self.operand, self.weight)
         lut += self.soft * soft.lut
-        ff += self.outputs * self.accumulator.bits + self.soft * soft.ff + hard * product * self.product_stages
-        ff += self.lanes * self.operand.bits + self.weight_bits
+        ff += self.outputs * self.accumulator.bits + self.soft * (soft.ff + self.weight.bits)
+        ff += hard * self.level_bits(0) * (self.product_stages - 1)
+        ff += self.lanes * self.operand.bits * (2 if self.soft else 1)
         control = 2 * (self.depth.bit_length() + self.steps.bit_length())
         lut, ff = lut + control, ff + control // 2 + 2 * (self.latency - 1)
         if self.depth > LOGIC_DEPTH:
             return Resources(lut=lut, ff=ff, dsp=hard, bram=bram_blocks(self.depth, self.weight_bits))
         logic = self.weight_bits * -(-self.depth // 16) if self.depth > 1 else 0
-        return Resources(lut=lut + logic, ff=ff + self.weight_bits, dsp=hard)
+        return Resources(lut=lut + logic, ff=ff + 2 * self.weight_bits, dsp=hard)
 
 
 class Mac(wiring.Component):
     """Hardware for :class:`MacParams`.
 
-    Every multiply has a register before and one behind, every adder of the tree one behind. All of it stands still while an
-    output is offered and not taken.
+    Every memory has a register behind, every multiply one before and one behind, every adder of the tree one behind: those of
+    block RAMs and DSPs, where a device has them. All of it stands still while an output is offered and not taken.
 
     Parameters
     ----------
@@ -204,11 +206,11 @@ class Mac(wiring.Component):
                 weights.addr.eq(Mux(weights.addr == p.depth - 1, 0, weights.addr + 1)),
             ]
 
-        # Which stages hold a step, and which of these end a sum: memory, operands, products, tree.
+        # Which stages hold a step, and which of these end a sum: memory, its output, operands, products, tree.
         valid = Signal(p.latency - 1)
         last = Signal(p.latency - 1)
-        x = Signal(self.x.shape(), reset_less=True)
-        w = Signal(p.weight_bits, reset_less=True)
+        read_x, x = (Signal(self.x.shape(), name=name, reset_less=True) for name in ("read_x", "x"))
+        read_w, w = (Signal(p.weight_bits, name=name, reset_less=True) for name in ("read_w", "w"))
         products = [self._product(m, x, w, i) for i in range(p.multipliers)]
         sums = [self._sum(m, o, products[o * p.terms : (o + 1) * p.terms]) for o in range(p.outputs)]
         begin = Signal(init=1)
@@ -216,8 +218,10 @@ class Mac(wiring.Component):
             m.d.sync += [
                 valid.eq(Cat(self.step, valid)),
                 last.eq(Cat(self.last, last)),
-                x.eq(self.x),
-                w.eq(weights.data),
+                read_x.eq(self.x),
+                read_w.eq(weights.data),
+                x.eq(read_x),
+                w.eq(read_w),
                 self.o.valid.eq(valid[-1] & last[-1]),
             ]
             with m.If(valid[-1]):
