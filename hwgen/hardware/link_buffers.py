@@ -1,0 +1,131 @@
+"""Rings of bytes between the packets of a link and the words of the accelerator."""
+
+from typing import TYPE_CHECKING, Any
+
+from amaranth import Cat, Module, Mux, Signal
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from .packets import CRC
+
+if TYPE_CHECKING:
+    from .link import LinkParams
+
+__all__ = ["InputBuffer", "OutputBuffer"]
+
+
+class InputBuffer(wiring.Component):
+    """Input bytes of a packet into a ring, and if the packet is whole on to the accelerator in words.
+
+    Members
+    -------
+    byte, write : a byte behind a packet's header
+    fits : everything written since the last packet's end found room
+    close, accept : the packet is over; its bytes but the last four, its CRC, are input, or none are
+    received, consumed : bytes accepted, and those of them that have left the ring, modulo 2^16
+    """
+
+    def __init__(self, params: "LinkParams"):
+        self.params = params
+        ports = {"byte": In(8), "write": In(1), "fits": Out(1, init=1), "close": In(1), "accept": In(1)}
+        counts = {"received": Out(16), "consumed": Out(16)}
+        word = {"tdata": Out(8 * params.input_bytes), "tvalid": Out(1), "tready": In(1), "tlast": Out(1)}
+        super().__init__({**ports, **counts, **word})
+
+    def elaborate(self, platform: Any) -> Module:
+        m, p = Module(), self.params
+        m.submodules.ring = ring = memory.Memory(shape=8, depth=p.input_buffer, init=[])
+        write, read = ring.write_port(), ring.read_port()
+        written = Signal(16)  # accepted or not
+        m.d.comb += [write.addr.eq(written), write.data.eq(self.byte), read.addr.eq(self.consumed)]
+        with m.If(self.write):
+            with m.If((written - self.consumed)[:16] == p.input_buffer):
+                m.d.sync += self.fits.eq(0)
+            with m.Else():
+                m.d.comb += write.en.eq(1)
+                m.d.sync += written.eq(written + 1)
+        with m.If(self.close):
+            end = Mux(self.accept, written - 4, self.received)
+            m.d.sync += [self.fits.eq(1), written.eq(end), self.received.eq(end)]
+
+        reading = Signal()
+        count = Signal(range(p.input_bytes))
+        left = Signal(range(p.input_words), init=p.input_words - 1)  # words of the frame after this one
+        m.d.comb += self.tlast.eq(left == 0)
+        with m.If(reading):
+            m.d.sync += [reading.eq(0), self.tdata.eq(Cat(self.tdata[8:], read.data)), count.eq(count + 1)]
+            with m.If(count == p.input_bytes - 1):
+                m.d.sync += [count.eq(0), self.tvalid.eq(1)]
+        with m.Elif(~self.tvalid & (self.received != self.consumed)):
+            m.d.sync += [reading.eq(1), self.consumed.eq(self.consumed + 1)]
+        with m.If(self.tvalid & self.tready):
+            m.d.sync += [self.tvalid.eq(0), left.eq(Mux(self.tlast, p.input_words - 1, left - 1))]
+        return m
+
+
+class OutputBuffer(wiring.Component):
+    """Output words of the accelerator into a ring, each frame with its trailer behind it.
+
+    Members
+    -------
+    acked : bytes that the host has, modulo 2^16: their place is free
+    committed : bytes that may be sent: whole frames, and full packets of an unfinished one
+    address, data : the ring; ``data`` is a cycle later
+    """
+
+    def __init__(self, params: "LinkParams"):
+        self.params = params
+        ring = {"acked": In(16), "committed": Out(16), "address": In(16), "data": Out(8)}
+        word = {"tdata": In(8 * params.output_bytes), "tvalid": In(1), "tready": Out(1), "tlast": In(1)}
+        super().__init__({**ring, **word})
+
+    def elaborate(self, platform: Any) -> Module:
+        m, p = Module(), self.params
+        m.submodules.ring = ring = memory.Memory(shape=8, depth=p.output_buffer, init=[])
+        m.submodules.crc = check = CRC(8).create()
+        write, read = ring.write_port(), ring.read_port()
+        written, number, now, time = Signal(16), Signal(16), Signal(32), Signal(32)
+        word, last = Signal(8 * p.output_bytes), Signal()
+        left = Signal(range(max(p.output_bytes, 6)))  # bytes of this part after this one
+        byte, offered, frame_end = Signal(8), Signal(), Signal()
+        take = offered & ((written - self.acked)[:16] != p.output_buffer)
+        m.d.comb += [
+            read.addr.eq(self.address),
+            self.data.eq(read.data),
+            write.addr.eq(written),
+            write.data.eq(byte),
+            write.en.eq(take),
+            check.data.eq(byte),
+        ]
+        m.d.sync += now.eq(now + 1)
+        with m.If(take):
+            m.d.sync += [written.eq(written + 1), left.eq(left - 1)]
+            with m.If(frame_end | ((written - self.committed)[:16] == p.output_buffer // 4 - 1)):
+                m.d.sync += self.committed.eq(written + 1)
+        with m.FSM():
+            with m.State("wait"):
+                m.d.comb += self.tready.eq(1)
+                m.d.sync += [word.eq(self.tdata), last.eq(self.tlast), time.eq(now), left.eq(p.output_bytes - 1)]
+                with m.If(self.tvalid):
+                    m.next = "word"
+            with m.State("word"):
+                m.d.comb += [byte.eq(word[:8]), offered.eq(1), check.valid.eq(take)]
+                with m.If(take):
+                    m.d.sync += word.eq(word[8:])
+                with m.If(take & (left == 0)):
+                    m.d.sync += left.eq(5)
+                    m.next = "wait"
+                    with m.If(last):
+                        m.next = "trailer"
+            with m.State("trailer"):
+                m.d.comb += [byte.eq(Cat(number, time).word_select((5 - left)[:3], 8)), offered.eq(1), check.valid.eq(take)]
+                with m.If(take & (left == 0)):
+                    m.d.sync += left.eq(3)
+                    m.next = "check"
+            with m.State("check"):
+                m.d.comb += [byte.eq(check.crc.word_select((3 - left)[:2], 8)), offered.eq(1), frame_end.eq(left == 0)]
+                with m.If(take & frame_end):
+                    m.d.comb += check.start.eq(1)
+                    m.d.sync += number.eq(number + 1)
+                    m.next = "wait"
+        return m
