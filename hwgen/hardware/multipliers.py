@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from .netlist import Bit, Cells, readers
+from .netlist import Bit, Cells, Control, control_of, readers
 
 __all__ = ["Absorbed", "absorb_registers"]
 
@@ -37,19 +37,10 @@ class Absorbed:
 
 
 @dataclass(frozen=True)
-class _Control:
-    """What makes a register take its input: a clock's edge, an enable ("1": always)."""
-
-    clock: Bit
-    edge: str
-    enable: Bit
-
-
-@dataclass(frozen=True)
 class _Register:
     """A register that can move: its control, what each pin of the multiplier is connected to then, its flip-flops."""
 
-    control: _Control
+    control: Control
     pins: dict[str, Bit]
     flip_flops: frozenset[str]
 
@@ -99,15 +90,6 @@ def absorb_registers(module: dict[str, Any]) -> Absorbed:
     return Absorbed(registers=moved, left=3 * len(multipliers) - moved, flip_flops=gone)
 
 
-def _control(flip_flop: dict[str, Any]) -> _Control | None:
-    """Of a flip-flop that a multiplier's register can stand for: 0 at first, neither set nor reset; else None."""
-    parameters, nets = flip_flop["parameters"], flip_flop["connections"]
-    enabled = parameters.get("CEMUX", "CE")
-    if parameters.get("REGSET", "RESET") != "RESET" or nets["LSR"] != ["0"] or enabled not in ("CE", "1"):
-        return None
-    return _Control(nets["CLK"][0], parameters.get("CLKMUX", "CLK"), "1" if enabled == "1" else nets["CE"][0])
-
-
 def _operand(multiplier: dict[str, Any], name: str, flip_flops: Cells, drivers: dict[Bit, str]) -> _Register | None:
     port, width = BITS[name]
     pins: dict[str, Bit] = {}
@@ -139,12 +121,12 @@ def _product(multiplier: dict[str, Any], flip_flops: Cells, sinks: dict[Bit, str
 
 
 def _register(pins: dict[str, Bit], found: set[str], flip_flops: Cells) -> _Register | None:
-    controls = {_control(flip_flops[name]) for name in found}
+    controls = {control_of(flip_flops[name]) for name in found}
     control = controls.pop() if len(controls) == 1 else None
     return None if control is None else _Register(control, pins, frozenset(found))
 
 
-def _switch_on(multiplier: dict[str, Any], name: str, control: _Control, index: int) -> None:
+def _switch_on(multiplier: dict[str, Any], name: str, control: Control, index: int) -> None:
     """Register ``name`` of the multiplier takes its input on clock 0 with enable ``index``; reset 0 is never given."""
     parameters, nets = multiplier["parameters"], multiplier["connections"]
     parameters |= {f"REG_{name}_CLK": "CLK0", f"REG_{name}_CE": f"CE{index}", f"REG_{name}_RST": "RST0"}
