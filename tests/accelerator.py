@@ -30,8 +30,9 @@ class Built:
 
 
 def random_board(rng: np.random.Generator, board: Board) -> Board:
-    """The same board with a random number of multipliers, few as a rule."""
-    return replace(board, budget=replace(board.budget, dsp=int(2 ** rng.uniform(3, 8))))
+    """The same board with a random number of DSPs, few as a rule, and look-up tables for some multipliers more."""
+    dsp = int(2 ** rng.uniform(3, 8))
+    return replace(board, budget=replace(board.budget, dsp=dsp, lut=20_000 + 100 * dsp))
 
 
 def random_objective(rng: np.random.Generator) -> str:
