@@ -1,6 +1,6 @@
 """The networks on ulx3s-85f, simulated as emitted Verilog with and without stalls, against ONNX Runtime and the predictions.
 
-``python -m benchmarks.simulation [FILE ...]`` from the repository; models as tests/shared_models.py finds them.
+``python -m benchmarks.simulation [--dsp-only] [FILE ...]`` from the repository; models as tests/shared_models.py finds them.
 """
 
 import sys
@@ -20,7 +20,8 @@ FRAMES = {"ad": 64, "digits": 360}
 FLOAT = "digits/digits_cnn_float.onnx"
 
 
-def main(files: list[str]) -> int:
+def main(arguments: list[str]) -> int:
+    dsp_only, files = "--dsp-only" in arguments, [a for a in arguments if a != "--dsp-only"]
     speed = Table(
         "network", "MACs", "multipliers", "limit", "interval", "busy", "latency", "predicted", "LUT", "FF", "BRAM", "build s"
     )
@@ -31,7 +32,8 @@ def main(files: list[str]) -> int:
         samples = path.parent / "samples.npz"
         with tempfile.TemporaryDirectory() as temporary:
             start = time.time()
-            built = build(path, BOARD, Path(temporary) / "net", calibration=samples if file == FLOAT else None)
+            calibration = samples if file == FLOAT else None
+            built = build(path, BOARD, Path(temporary) / "net", calibration=calibration, dsp_only=dsp_only)
             seconds = time.time() - start
             for stalls in (False, 1):
                 start = time.time()
