@@ -19,13 +19,13 @@ from .hardware.emit import emit
 from .hardware.verilog import KEYWORDS
 from .ilp.unroll import InfeasibleError, Objective, Problem, Solution, solve
 from .ilp.unroll import check as check_solution
-from .inputs import Frames, dequantise, load_frames, random_frames
+from .inputs import Frames, host_outputs, load_frames, random_frames
 from .mapping.candidates import Candidate, candidates, edges, operators, swapped
 from .mapping.design import Design
 from .mapping.operators import Operator
 from .mapping.plan import plan
 from .oracle import Oracle, cpu_features, saturates
-from .output import OutputFolder, read_manifest
+from .output import MODEL, OutputFolder, read_manifest
 from .report import report
 from .results import BuildResult, CheckResult, LayerRow, OperatorRow, SimulateResult
 from .timing import Timing, predict
@@ -33,7 +33,6 @@ from .timing import Timing, predict
 __all__ = ["Choice", "build", "check", "choose", "expected_tensors", "simulate"]
 
 Progress = Callable[[str, float], None]  #: told the name of a step and the share of it that is done
-MODEL = "model.onnx"  #: the quantised network, kept in the output folder
 VECTOR_FRAMES = 3  #: random frames stored with a build
 LONGEST = 1 << 26  #: words of a stream in a frame: what prediction can hold in memory
 SOFT_LUTS = 90  #: of a multiplier with its share of an adder tree, at least: bounds how many are considered
@@ -326,8 +325,6 @@ def simulate(
         trace=trace,
         progress=lambda done: tell("simulating", done / len(frames)),
     )
-    result = graph.tensors[graph.output]
-    outputs = graph.host_output.layout.to_onnx(run.output)
     return SimulateResult(
         frames=run.frames,
         elements_compared=compared,
@@ -339,7 +336,7 @@ def simulate(
         cycles_per_second=run.cycles_per_second,
         first_mismatch=f"{run.first_mismatch}{_doubt()}" if run.first_mismatch else "",
         stalls=stalls is not False,
-        outputs=dequantise(outputs, result.type) if graph.host_output.dtype == "float32" else outputs,
+        outputs=host_outputs(graph, run.output),
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from .errors import HwgenError
 from .graph import Graph, QuantType
 
-__all__ = ["Frames", "dequantise", "load_frames", "make_frames", "quantise", "random_frames"]
+__all__ = ["Frames", "dequantise", "host_outputs", "load_frames", "make_frames", "quantise", "random_frames"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,6 +44,12 @@ def quantise(real: np.ndarray, to: QuantType) -> np.ndarray:
 def dequantise(integers: np.ndarray, of: QuantType) -> np.ndarray:
     """DequantizeLinear: float32 ``(integer - zero_point) * scale``."""
     return (integers.astype(np.float32) - np.float32(of.zero_point)) * np.float32(of.scale)
+
+
+def host_outputs(graph: Graph, integers: np.ndarray) -> np.ndarray:
+    """What comes out of the accelerator, (N, H, W, C), as the model's own output: its shape and type."""
+    outputs = graph.host_output.layout.to_onnx(integers)
+    return dequantise(outputs, graph.tensors[graph.output].type) if graph.host_output.dtype == "float32" else outputs
 
 
 def make_frames(graph: Graph, inputs: np.ndarray) -> Frames:

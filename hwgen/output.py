@@ -10,9 +10,10 @@ from typing import IO
 
 from .errors import HwgenError
 
-__all__ = ["MANIFEST", "MARKER", "OutputFolder", "read_manifest"]
+__all__ = ["MANIFEST", "MARKER", "MODEL", "OutputFolder", "read_manifest"]
 
 MANIFEST = "design.json"
+MODEL = "model.onnx"  #: the quantised network, kept in the output folder
 MARKER = "hwgen"  #: key of the manifest that says hwgen made the folder; its value is the format's number
 FORMAT = 1
 

@@ -18,6 +18,7 @@ LAYERS = (
     ("models", "reference", "report", "timing"),
     ("hardware",),
     ("simulation",),
+    ("host",),
     ("flow",),
     ("screens",),
     ("demo",),

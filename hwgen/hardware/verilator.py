@@ -75,8 +75,10 @@ def lint(files: Sequence[Path], top: str) -> str:
     return "\n".join(line for line in run.stderr.splitlines() if line.startswith("%"))
 
 
-def verilate(sources: Mapping[str, str], top: str, *, trace: bool = False) -> Path:
-    """The simulation program for cocotb of the Verilog ``sources`` (file name to text) with top module ``top``.
+def verilate(sources: Mapping[str, str], top: str, *, driver: Path | None = None, trace: bool = False) -> Path:
+    """The simulation program of the Verilog ``sources`` (file name to text) with top module ``top``.
+
+    Its main program is cocotb's, or ``driver`` (C++ that includes ``Vtop.h``).
 
     Built once, then kept by its content (sources, tools, flags) in :func:`cache_folder`; a damaged copy is built anew.
     Several processes may ask for the same program at once. ``trace``: able to write a waveform (FST).
@@ -90,12 +92,12 @@ def verilate(sources: Mapping[str, str], top: str, *, trace: bool = False) -> Pa
 
     path, extra, version = _tool()
     libraries = config.libs_dir
-    main = config.share_dir / "lib" / "verilator" / "verilator.cpp"
+    main = driver or config.share_dir / "lib" / "verilator" / "verilator.cpp"
     flags = [
-        "--cc", "--exe", "--vpi", "--top-module", top, "--prefix", "Vtop", "-o", "model", "--timescale", "1ns/1ps", "-O3",
+        "--cc", "--exe", "--top-module", top, "--prefix", "Vtop", "-o", "model", "--timescale", "1ns/1ps", "-O3",
         "--x-assign", "fast", "--x-initial", "unique", "--no-assert", "--output-split", "20000",
         "--output-split-cfuncs", "500", "-Wno-fatal", "-Wno-lint",
-        "-LDFLAGS", f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator",
+        *([] if driver else ["--vpi", "-LDFLAGS", f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator"]),
         *(["--trace-fst"] if trace else []),
     ]  # fmt: skip
     make = ["OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2"]  # -O2 compiles half as fast and runs no faster
