@@ -1,0 +1,1 @@
+"""What runs on the host: the wire protocol, the driver, and the simulated board."""

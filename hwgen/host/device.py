@@ -1,0 +1,233 @@
+"""A board at a serial port, with the accelerator of a build folder on it."""
+
+import errno
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import serial
+
+from ..arith import IntType
+from ..errors import HwgenError
+from ..frontend import import_model, load_onnx
+from ..hardware.bench import pack, unpack
+from ..hardware.link import link_params
+from ..hardware.packets import Kind
+from ..hardware.top import axis
+from ..inputs import host_outputs, make_frames
+from ..output import MODEL, read_manifest
+from ..streams import Stream
+from .protocol import BoardPacket, Decoder, Identity, Transfer, TransferError, encode
+
+__all__ = ["BAUD", "Device", "RunResult"]
+
+BAUD = 3_000_000
+_PATIENCE = 10.0  #: seconds without a packet, until the board counts as dead
+_STILL = 60.0  #: seconds in which the board answers and nothing moves, until the accelerator counts as stuck
+_AHEAD = 16_384  #: bytes of input kept ready
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RunResult:
+    """What a run did.
+
+    Parameters
+    ----------
+    resent_bytes, damaged_packets
+        Of input, and of those from the board.
+    sessions
+        Begun in this run, since the one before was over or lost.
+    interval_cycles
+        Between the last two frames on the board, which counts modulo 2^32; None for a single frame or a session between them.
+    outputs
+        (frames, ...) of the model's output.
+    """
+
+    frames: int
+    seconds: float
+    resent_bytes: int
+    damaged_packets: int
+    sessions: int
+    interval_cycles: int | None
+    outputs: np.ndarray = field(repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        names = "frames seconds resent_bytes damaged_packets sessions interval_cycles"
+        return {name: getattr(self, name) for name in names.split()}
+
+
+class Device:
+    """A board with the accelerator of ``folder`` at the serial port ``port``; a context manager.
+
+    Each call of :meth:`run` computes what ``hwgen simulate`` would: the numbers of ONNX Runtime.
+
+    Parameters
+    ----------
+    folder
+        What ``hwgen build`` wrote.
+    port
+        Path of the serial port, or of the pseudo-terminal of ``hwgen simulate --serve``.
+    baud
+        As the bitstream was built for; a pseudo-terminal does not care.
+
+    Raises
+    ------
+    HwgenError
+        If there is no such port or it is in use; if there is no board, or it has another bitstream or does not answer; if it
+        is unplugged; if inputs do not fit the model.
+    """
+
+    def __init__(self, folder: Path | str, port: str, *, baud: int = BAUD):
+        self.folder, self.port, self.baud = Path(folder), port, baud
+        manifest = read_manifest(self.folder)
+        self.graph = import_model(load_onnx(self.folder / MODEL))
+        self.params = link_params(self.folder, 4)
+        self.input, self.output = (_axis_stream(manifest[side]["stream"]) for side in ("input", "output"))
+        self.serial: serial.Serial | None = None
+        self.transfer: Transfer | None = None
+        self.decoder = Decoder()
+
+    def __enter__(self) -> "Device":
+        self.serial = _open(self.port, self.baud)
+        try:
+            self._begin()
+        except BaseException:
+            self.serial.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        assert self.serial is not None
+        self.serial.close()
+
+    def run(self, inputs: np.ndarray, progress: Callable[[float], None] | None = None) -> np.ndarray:
+        """The model's outputs for ``inputs`` (N, ...): real numbers or quantised, in the model's layout."""
+        return self.measure(inputs, progress).outputs
+
+    def measure(self, inputs: np.ndarray, progress: Callable[[float], None] | None = None) -> RunResult:
+        """As :meth:`run`, with what the way there and back took."""
+        frames = make_frames(self.graph, np.asarray(inputs)).hardware
+        tensor = self.graph.tensors[self.graph.output]
+        began, damaged, resent, sessions = time.perf_counter(), self.decoder.damaged, 0, 0
+        done: list[tuple[bytes, int, int]] = []  # output, cycle of its last word, session
+        still = time.monotonic()
+        try:
+            while len(done) < len(frames):
+                transfer = self.transfer
+                if transfer is None:
+                    self._begin()
+                    sessions += 1
+                    continue
+                before = transfer.resent
+                try:
+                    moved = self._step(transfer, frames, len(done))
+                except TransferError:
+                    self.transfer = None
+                    moved = False
+                resent += transfer.resent - before
+                while transfer.frames:
+                    done.append((*transfer.frames.popleft(), transfer.session))
+                now = time.monotonic()
+                if moved:
+                    still = now
+                    if progress is not None:
+                        progress(len(done) / len(frames))
+                elif now - still > _STILL:
+                    raise HwgenError(f"the accelerator on {self.port} stopped after {len(done)} of {len(frames)} frames")
+        except BaseException:
+            self.transfer = None  # the next run begins anew
+            raise
+        raw = np.frombuffer(b"".join(output for output, *_ in done), np.uint8).reshape(-1, self.output.bits // 8)
+        (_, earlier, one), (_, last, other) = done[-2:] if len(done) > 1 else ((b"", 0, 0), (b"", 0, 1))
+        words = unpack(raw, self.output.element, self.output.lanes)
+        return RunResult(
+            frames=len(done),
+            seconds=time.perf_counter() - began,
+            resent_bytes=resent,
+            damaged_packets=self.decoder.damaged - damaged,
+            sessions=sessions,
+            interval_cycles=(last - earlier) & 0xFFFF_FFFF if one == other else None,
+            outputs=host_outputs(self.graph, words.reshape(len(frames), *tensor.shape)),
+        )
+
+    def _step(self, transfer: Transfer, frames: np.ndarray, done: int) -> bool:
+        """Send what can be sent, take in what has come; whether anything moved."""
+        base = done - transfer.answered  # the session's first frame
+        while transfer.unsent < _AHEAD and base + transfer.added < len(frames):
+            words = frames[base + transfer.added].reshape(-1, self.input.lanes)
+            transfer.add(pack(words, self.input.element).tobytes())
+        self._write(transfer.send(time.monotonic(), expecting=True))
+        moved = False
+        for packet in self._packets():
+            moved |= transfer.receive(packet, time.monotonic())
+        return moved
+
+    def _begin(self) -> None:
+        """A new session: the board and all in it as after power-up."""
+        session = 1 + secrets.randbelow(0xFFFF)
+        end, repeat, pause = time.monotonic() + _PATIENCE, 0.0, 0.1
+        while (now := time.monotonic()) < end:
+            if now >= repeat:
+                self._write(encode(Kind.RESET, session, 0, 0))
+                repeat, pause = now + pause, 2 * pause
+            for packet in self._packets():
+                if packet.kind == Kind.RESET and packet.session == session:
+                    identity = Identity.read(packet.payload)
+                    self._check(identity)
+                    self.transfer = Transfer(identity, session, time.monotonic())
+                    return
+        raise HwgenError(
+            f"nothing answers on {self.port}: is it the board's port, and is the bitstream on the board? (`hwgen program`)"
+        )
+
+    def _check(self, identity: Identity) -> None:
+        wanted = self.params.design_id
+        if identity.design_id != wanted:
+            raise HwgenError(
+                f"the board on {self.port} has another bitstream: design {identity.design_id.hex()}, not {wanted.hex()} "
+                f"of {self.folder}; load this one with `hwgen program {self.folder}`"
+            )
+
+    def _write(self, data: bytes) -> None:
+        if data:
+            self._call(lambda port: port.write(data))
+
+    def _packets(self) -> list[BoardPacket]:
+        """What has come since; waits a little if nothing has."""
+        return list(self.decoder.feed(self._call(lambda port: port.read(max(1, port.in_waiting)))))
+
+    def _call(self, use: Callable[[serial.Serial], Any]) -> Any:
+        if self.serial is None or not self.serial.is_open:
+            raise ValueError("the device must be open: use it in a with block")
+        try:
+            return use(self.serial)
+        except (serial.SerialException, OSError, TypeError) as error:  # TypeError: pyserial, of a port that vanishes
+            raise HwgenError(f"the connection to {self.port} broke off; was the board unplugged? ({error})") from error
+
+
+def _open(port: str, baud: int) -> serial.Serial:
+    try:
+        opened = serial.Serial(port, baud, timeout=0.01, write_timeout=_PATIENCE, exclusive=True)
+    except (serial.SerialException, OSError, ValueError) as error:
+        number = getattr(error, "errno", None)
+        reasons = {
+            errno.ENOENT: "there is no such port",
+            errno.EACCES: "permission denied; on Linux, add yourself to the group that owns it (often dialout)",
+            errno.EBUSY: "it is in use",
+            errno.EAGAIN: "it is in use by another program",
+            errno.ENOTTY: "it is not a serial port",
+        }
+        raise HwgenError(f"cannot open {port}: {reasons.get(number or 0, str(error))}") from error
+    with suppress(OSError, ValueError, NotImplementedError, AttributeError):  # other ports have no such mode
+        opened.set_low_latency_mode(True)  # USB adapters otherwise wait up to 16 ms for more bytes
+    return opened
+
+
+def _axis_stream(entry: dict[str, Any]) -> Stream:
+    return axis(Stream(element=IntType(entry["bits"], entry["signed"]), lanes=entry["lanes"], words=entry["words"]))
