@@ -70,6 +70,8 @@ class Board:
         Inputs of one look-up table.
     flow
         How a bitstream is made.
+    loader
+        openFPGALoader's name of the board; empty where it has none, or no bitstream is made here.
     memory
         External memory that the logic reaches without a processor, or None.
     """
@@ -85,6 +87,7 @@ class Board:
     bram_kbit: int
     lut_inputs: int
     flow: Flow
+    loader: str = ""
     memory: Memory | None = None
 
     def __post_init__(self) -> None:

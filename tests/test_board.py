@@ -127,3 +127,8 @@ def test_board_is_frozen():
         load_board("zu3eg").device = "x"
     assert isinstance(hash(load_board("zu3eg")), int)
     assert isinstance(load_board("zu3eg"), Board)
+
+
+def test_boards_with_a_bitstream_can_be_programmed():
+    for board in map(load_board, board_names()):
+        assert bool(board.loader) == (board.flow in ("ecp5", "ice40", "gowin"))
