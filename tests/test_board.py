@@ -94,7 +94,7 @@ def test_unknown_board(name, message):
             "device =",
             "zzz =",
             "unknown key 'zzz': the keys are name, device, platform, clock_mhz, input_clock_mhz, budget, fill, link, "
-            "bram_kbit, lut_inputs, flow, memory",
+            "bram_kbit, lut_inputs, flow, loader, memory",
         ),
         ('device = "X1"', "", "missing device"),
         ("dsp = 3, ", "", "budget: missing dsp"),
