@@ -6,14 +6,19 @@ from .errors import HwgenError
 
 if TYPE_CHECKING:
     from .flow import build, check, simulate
+    from .host.device import Device
 
-__all__ = ["HwgenError", "build", "check", "simulate"]
+__all__ = ["Device", "HwgenError", "build", "check", "simulate"]
 
 
 def __getattr__(name: str) -> Any:
     """Import the pipeline when it is first asked for: that takes a second (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "Device":
+        from .host import device
+
+        return device.Device
     from . import flow
 
     return getattr(flow, name)

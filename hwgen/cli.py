@@ -9,7 +9,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,7 +21,7 @@ from rich.text import Text
 
 from .board import board_names, load_board
 from .errors import HwgenError
-from .screens import boards_screen, build_screen, check_screen, simulate_screen, wide
+from .screens import boards_screen, build_screen, check_screen, run_screen, serve_screen, simulate_screen, wide
 
 __all__ = ["app", "main", "messages"]
 
@@ -119,9 +119,16 @@ def simulate(
     stalls: Annotated[bool, typer.Option("--stalls", help="Random pauses on input and output.")] = False,
     seed: Annotated[int, typer.Option(metavar="N", min=1, help="Of the random pauses.")] = 1,
     trace: Annotated[Path | None, typer.Option(metavar="FILE.fst", help="Write waveforms.")] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Be a board for `hwgen run` at a pseudo-terminal, till Ctrl-C.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Simulate the emitted Verilog and compare every layer with ONNX Runtime. Exit code 1 if anything differs."""
+    if serve:
+        if inputs or limit or stalls or trace:
+            raise typer.BadParameter("takes no other options than --json", param_hint="--serve")
+        return _serve(folder, as_json)
     with _loading():
         from . import flow
 
@@ -129,6 +136,46 @@ def simulate(
         result = flow.simulate(folder, inputs, limit=limit, stalls=seed if stalls else False, trace=trace, progress=progress)
     _show(as_json, result.to_json(), lambda: simulate_screen(result))
     raise typer.Exit(1 if result.mismatches else 0)
+
+
+def _serve(folder: Path, as_json: bool) -> None:
+    with _loading():
+        from .host.serve import simulated_board
+
+    with simulated_board(folder) as board:
+        _show(as_json, {"port": board.port}, lambda: serve_screen(folder, board.port))
+        with suppress(KeyboardInterrupt):
+            board.wait()
+
+
+@app.command()
+def run(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What `hwgen build` wrote.")],
+    port: Annotated[str, typer.Option(metavar="P", help="Serial port of the board, or of `hwgen simulate --serve`.")],
+    inputs: Annotated[Path, typer.Option(metavar="X.npz", help="Frames (array `inputs`).")],
+    outputs: Annotated[Path | None, typer.Option(metavar="Y.npz", help="Write the outputs (array `outputs`).")] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the first N frames.")] = None,
+    baud: Annotated[int | None, typer.Option(metavar="N", min=1, help="Of the port, if the bitstream has another.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Have a board compute, over its serial port."""
+    with _loading():
+        from .host.device import run_file
+
+    with _progress() as progress:
+        result = run_file(folder, port, inputs, outputs=outputs, limit=limit, baud=baud, progress=progress)
+    _show(as_json, result.to_json(), lambda: run_screen(result))
+
+
+@app.command()
+def program(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where `hwgen bitstream` made one.")],
+    flash: Annotated[bool, typer.Option("--flash", help="Into the flash memory: it stays when power goes.")] = False,
+) -> None:
+    """Load the bitstream onto the board, with openFPGALoader."""
+    from .host.program import program as load
+
+    load(folder, flash=flash)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What ``hwgen check``, ``build`` and ``simulate`` found out."""
+"""What ``hwgen check``, ``build``, ``simulate`` and ``run`` found out."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 from .cost import Resources
 
-__all__ = ["BuildResult", "CheckResult", "LayerRow", "OperatorRow", "SimulateResult"]
+__all__ = ["BuildResult", "CheckResult", "LayerRow", "OperatorRow", "RunResult", "SimulateResult"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,4 +161,33 @@ class SimulateResult:
             "frames elements_compared mismatches interval_cycles latency_cycles predicted_interval_cycles"
             " predicted_latency_cycles cycles_per_second"
         )
+        return {name: getattr(self, name) for name in names.split()}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RunResult:
+    """What a run did.
+
+    Parameters
+    ----------
+    resent_bytes, damaged_packets
+        Of input, and of those from the board.
+    sessions
+        Begun in this run, since the one before was over or lost.
+    interval_cycles
+        Between the last two frames on the board, which counts modulo 2^32; None for a single frame or a session between them.
+    outputs
+        (frames, ...) of the model's output.
+    """
+
+    frames: int
+    seconds: float
+    resent_bytes: int
+    damaged_packets: int
+    sessions: int
+    interval_cycles: int | None
+    outputs: np.ndarray = field(repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        names = "frames seconds resent_bytes damaged_packets sessions interval_cycles"
         return {name: getattr(self, name) for name in names.split()}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console, Group, RenderableType
@@ -11,9 +12,18 @@ from rich.text import Text
 
 from .board import Board
 from .cost import Resources
-from .results import BuildResult, CheckResult, SimulateResult
+from .results import BuildResult, CheckResult, RunResult, SimulateResult
 
-__all__ = ["boards_screen", "build_screen", "check_screen", "digits_screen", "simulate_screen", "wide"]
+__all__ = [
+    "boards_screen",
+    "build_screen",
+    "check_screen",
+    "digits_screen",
+    "run_screen",
+    "serve_screen",
+    "simulate_screen",
+    "wide",
+]
 
 _STATUS = {"supported": "green", "rewritten": "yellow", "unsupported": "red"}
 
@@ -94,6 +104,26 @@ def simulate_screen(result: SimulateResult) -> RenderableType:
     return Group(verdict, table, Text(f"simulated at {result.cycles_per_second:,.0f} cycles/s{note}"))
 
 
+def serve_screen(folder: Path, port: str) -> RenderableType:
+    """Where the simulated board is, and what to do with it."""
+    return Text(f"{port}\nCtrl-C ends it; in another terminal: hwgen run {folder} --port {port} --inputs X.npz")
+
+
+def run_screen(result: RunResult) -> RenderableType:
+    """The first frames' outputs, then the figures of the transfer."""
+    lines = _table("", "")
+    lines.show_header = False
+    for k, output in enumerate(result.outputs[:4]):
+        numbers = output.reshape(-1)
+        more = ", ..." if len(numbers) > 12 else ""
+        lines.add_row(f"frame {k}", ", ".join(f"{x:.6g}" for x in numbers[:12].tolist()) + more)
+    lines.add_row("frames", f"{result.frames:,} in {result.seconds:.2f} s = {result.frames / result.seconds:,.1f} frames/s")
+    if result.resent_bytes or result.damaged_packets or result.sessions:
+        again = f"{result.resent_bytes:,} bytes sent again, {result.damaged_packets:,} damaged packets received"
+        lines.add_row("line", f"{again}, begun anew {_times(result.sessions)}")
+    return lines
+
+
 def digits_screen(images: np.ndarray, labels: np.ndarray, predicted: np.ndarray, *, columns: int = 4) -> Text:
     """``images`` (frames, 8, 8) of 0..1 side by side in characters, what they are below; the wrong ones first."""
     order = np.argsort(labels == predicted, kind="stable")[:columns]
@@ -128,6 +158,10 @@ def _counts(*numbers: int) -> tuple[str, ...]:
 
 def _plural(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def _times(n: int) -> str:
+    return "once" if n == 1 else f"{n:,} times"
 
 
 def _usage(used: Resources, limits: Resources) -> str:

@@ -20,7 +20,7 @@ from .packets import FROM_BOARD, REJECTED, VERSION, Kind, PacketReceiver, Packet
 from .top import axis
 from .uart import UartReceiver, UartTransmitter, sixteenths
 
-__all__ = ["IDENTITY", "TRAILER", "Link", "LinkParams", "Linked", "link_params"]
+__all__ = ["BAUD", "IDENTITY", "TRAILER", "Link", "LinkParams", "Linked", "link_params"]
 
 #: The board's identity: protocol, design, bytes of an input word, input words of a frame, the same of the output, size of the
 #: input buffer and of the output buffer in bytes.
@@ -28,6 +28,7 @@ IDENTITY = struct.Struct("<B8sHIHIHH")
 #: Behind a frame's output: number of the frame in the session modulo 2^16, cycle in which its last word left the
 #: accelerator, counted from the session's begin, modulo 2^32, CRC-32 of all the frame's output bytes and those two numbers.
 TRAILER = struct.Struct("<HII")
+BAUD = 3_000_000  #: of boards: what their USB adapters reach
 RESET_CYCLES = 16
 
 

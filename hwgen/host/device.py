@@ -5,7 +5,6 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,49 +16,20 @@ from ..arith import IntType
 from ..errors import HwgenError
 from ..frontend import import_model, load_onnx
 from ..hardware.bench import pack, unpack
-from ..hardware.link import link_params
+from ..hardware.link import BAUD, link_params
 from ..hardware.packets import Kind
 from ..hardware.top import axis
-from ..inputs import host_outputs, make_frames
+from ..inputs import Frames, host_outputs, load_frames, make_frames
 from ..output import MODEL, read_manifest
+from ..results import RunResult
 from ..streams import Stream
 from .protocol import BoardPacket, Decoder, Identity, Transfer, TransferError, encode
 
-__all__ = ["BAUD", "Device", "RunResult"]
+__all__ = ["Device", "run_file"]
 
-BAUD = 3_000_000
 _PATIENCE = 10.0  #: seconds without a packet, until the board counts as dead
 _STILL = 60.0  #: seconds in which the board answers and nothing moves, until the accelerator counts as stuck
 _AHEAD = 16_384  #: bytes of input kept ready
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class RunResult:
-    """What a run did.
-
-    Parameters
-    ----------
-    resent_bytes, damaged_packets
-        Of input, and of those from the board.
-    sessions
-        Begun in this run, since the one before was over or lost.
-    interval_cycles
-        Between the last two frames on the board, which counts modulo 2^32; None for a single frame or a session between them.
-    outputs
-        (frames, ...) of the model's output.
-    """
-
-    frames: int
-    seconds: float
-    resent_bytes: int
-    damaged_packets: int
-    sessions: int
-    interval_cycles: int | None
-    outputs: np.ndarray = field(repr=False)
-
-    def to_json(self) -> dict[str, Any]:
-        names = "frames seconds resent_bytes damaged_packets sessions interval_cycles"
-        return {name: getattr(self, name) for name in names.split()}
 
 
 class Device:
@@ -108,11 +78,11 @@ class Device:
 
     def run(self, inputs: np.ndarray, progress: Callable[[float], None] | None = None) -> np.ndarray:
         """The model's outputs for ``inputs`` (N, ...): real numbers or quantised, in the model's layout."""
-        return self.measure(inputs, progress).outputs
+        return self.measure(make_frames(self.graph, np.asarray(inputs)), progress).outputs
 
-    def measure(self, inputs: np.ndarray, progress: Callable[[float], None] | None = None) -> RunResult:
+    def measure(self, given: Frames, progress: Callable[[float], None] | None = None) -> RunResult:
         """As :meth:`run`, with what the way there and back took."""
-        frames = make_frames(self.graph, np.asarray(inputs)).hardware
+        frames = given.hardware
         tensor = self.graph.tensors[self.graph.output]
         began, damaged, resent, sessions = time.perf_counter(), self.decoder.damaged, 0, 0
         done: list[tuple[bytes, int, int]] = []  # output, cycle of its last word, session
@@ -209,6 +179,41 @@ class Device:
             return use(self.serial)
         except (serial.SerialException, OSError, TypeError) as error:  # TypeError: pyserial, of a port that vanishes
             raise HwgenError(f"the connection to {self.port} broke off; was the board unplugged? ({error})") from error
+
+
+def run_file(
+    folder: Path,
+    port: str,
+    inputs: Path,
+    *,
+    outputs: Path | None = None,
+    limit: int | None = None,
+    baud: int | None = None,
+    progress: Callable[[str, float], None] | None = None,
+) -> RunResult:
+    """Have the board at ``port`` compute the frames of file ``inputs``; write the array ``outputs`` to file ``outputs``.
+
+    Raises
+    ------
+    HwgenError
+        As :class:`Device`; or if a file cannot be read or written.
+    """
+    device = Device(folder, port, baud=baud or BAUD)
+    frames = load_frames(inputs, device.graph).limited(limit)
+    if outputs is not None and not outputs.absolute().parent.is_dir():
+        raise HwgenError(f"cannot write {outputs}: there is no such folder")
+    tell = None if progress is None else (lambda share: progress("running", share))
+    with device:
+        result = device.measure(frames, tell)
+    if outputs is not None:
+        try:
+            part = outputs.with_name(f".{outputs.name}.part")
+            with open(part, "wb") as file:
+                np.savez(file, outputs=result.outputs)
+            part.replace(outputs)
+        except OSError as error:
+            raise HwgenError(f"cannot write {outputs}: {error.strerror}") from error
+    return result
 
 
 def _open(port: str, baud: int) -> serial.Serial:
