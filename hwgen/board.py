@@ -12,9 +12,9 @@ from .errors import HwgenError
 
 __all__ = ["Board", "Flow", "Memory", "board_names", "load_board"]
 
-Flow = Literal[
-    "ecp5", "ice40", "gowin", "verilog"
-]  #: place-and-route; "verilog": none here, the vendor's tool reads the Verilog
+#: What becomes of the Verilog: place-and-route for a family, a project for the vendor's tool, the area as gates.
+Flow = Literal["ecp5", "ice40", "gowin", "verilog", "asic"]
+MAKES = {"verilog": "project for the vendor's tool", "asic": "netlist and area"}  #: of flows without a bitstream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class Board:
     lut_inputs
         Inputs of one look-up table.
     flow
-        How a bitstream is made.
+        What becomes of the Verilog.
     loader
         openFPGALoader's name of the board; empty where it has none, or no bitstream is made here.
     memory
@@ -102,6 +102,11 @@ class Board:
             raise ValueError(f"platform must be module:Class, not {self.platform!r}")
 
     @property
+    def makes(self) -> str:
+        """What hwgen makes for it: a bitstream, or else what others need to make one."""
+        return MAKES.get(self.flow, "bitstream")
+
+    @property
     def limits(self) -> Resources:
         """What an accelerator may take, in the units of :class:`hwgen.cost.Cost`: block RAMs of 18 kbit.
 
@@ -126,14 +131,15 @@ class Board:
 
     def to_json(self) -> dict[str, Any]:
         """What ``hwgen boards --json`` says about it."""
-        budget = {f.name: getattr(self.budget, f.name) for f in fields(self.budget)}
+        budgets = {f.name: getattr(self.budget, f.name) for f in fields(self.budget)}
         return {
             "name": self.name,
             "device": self.device,
             "clock_mhz": self.clock_mhz,
-            "budget": budget,
+            "budgets": budgets,
             "bram_kbit": self.bram_kbit,
             "flow": self.flow,
+            "makes": self.makes,
         }
 
 

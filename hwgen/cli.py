@@ -197,7 +197,7 @@ def demo(
 def boards(as_json: Json = False) -> None:
     """List the boards."""
     found = [load_board(name) for name in board_names()]
-    _show(as_json, {"boards": [b.to_json() for b in found]}, lambda: boards_screen(found))
+    _show(as_json, [b.to_json() for b in found], lambda: boards_screen(found))
 
 
 @contextmanager
@@ -216,7 +216,7 @@ def _loading() -> Iterator[None]:
         handler(signal.SIGINT, None)
 
 
-def _show(as_json: bool, content: dict[str, Any], screen: Callable[[], RenderableType]) -> None:
+def _show(as_json: bool, content: Any, screen: Callable[[], RenderableType]) -> None:
     """Print ``content`` as JSON, or the screen."""
     if as_json:
         print(json.dumps(content, indent=2, allow_nan=False))

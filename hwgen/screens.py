@@ -37,13 +37,13 @@ def wide(*, stderr: bool = False) -> Console:
 
 
 def boards_screen(boards: Sequence[Board]) -> RenderableType:
-    """A row for each board: what it offers, and how a bitstream is made."""
-    table = _table("board", "device", "MHz>", "LUT>", "FF>", "DSP>", "block RAM>", "bitstream by")
+    """A row for each board: what it offers, and what hwgen makes for it."""
+    table = _table("board", "device", "MHz>", "LUT>", "FF>", "DSP>", "block RAM>", "hwgen makes")
     for b in boards:
-        flow = "the vendor's tool, from the Verilog" if b.flow == "verilog" else f"yosys + nextpnr ({b.flow})"
+        made = f"bitstream, by yosys and nextpnr ({b.flow})" if b.makes == "bitstream" else b.makes
         r = b.budget
         table.add_row(
-            b.name, b.device, f"{b.clock_mhz:g}", *_counts(r.lut, r.ff, r.dsp), f"{r.bram:,} × {b.bram_kbit} kbit", flow
+            b.name, b.device, f"{b.clock_mhz:g}", *_counts(r.lut, r.ff, r.dsp), f"{r.bram:,} × {b.bram_kbit} kbit", made
         )
     return table
 

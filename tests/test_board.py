@@ -19,7 +19,7 @@ budget = {lut = 100, ff = 200, dsp = 3, bram = 30}
 
 
 def test_names():
-    assert board_names() == ["arty-a7-100t", "icebreaker", "pynq-z2", "tang-primer-20k", "ulx3s-85f", "zcu102", "zu3eg"]
+    assert board_names() == ["arty-a7-100t", "asic", "icebreaker", "pynq-z2", "tang-primer-20k", "ulx3s-85f", "zcu102", "zu3eg"]
 
 
 @pytest.mark.parametrize("name", board_names())
@@ -39,7 +39,14 @@ def test_boards_load_and_their_platforms_exist(name):
 
 def test_flow_needs_a_platform():
     for board in map(load_board, board_names()):
-        assert board.flow == "verilog" or board.platform
+        assert board.flow in ("verilog", "asic") or board.platform
+
+
+def test_what_hwgen_makes():
+    makes = {board.name: board.makes for board in map(load_board, board_names())}
+    assert {name for name, made in makes.items() if made == "bitstream"} == {"icebreaker", "tang-primer-20k", "ulx3s-85f"}
+    assert makes["arty-a7-100t"] == "project for the vendor's tool"
+    assert makes["asic"] == "netlist and area"
 
 
 def test_ulx3s():
@@ -52,9 +59,10 @@ def test_ulx3s():
         "name": "ulx3s-85f",
         "device": "LFE5U-85F-6BG381C",
         "clock_mhz": 100,
-        "budget": {"lut": 83640, "ff": 83640, "dsp": 156, "bram": 208},
+        "budgets": {"lut": 83640, "ff": 83640, "dsp": 156, "bram": 208},
         "bram_kbit": 18,
         "flow": "ecp5",
+        "makes": "bitstream",
     }
 
 
@@ -103,7 +111,7 @@ def test_unknown_board(name, message):
         ("= 50", "= true", "clock_mhz must be int or float, not True"),
         ("= 50", "= -1", "clock_mhz must be positive, not -1"),
         ("= 50", "= nan", "clock_mhz must be positive, not nan"),
-        ('flow = "verilog"', 'flow = "vivado"', "flow must be one of ecp5, ice40, gowin, verilog, not 'vivado'"),
+        ('flow = "verilog"', 'flow = "vivado"', "flow must be one of ecp5, ice40, gowin, verilog, asic, not 'vivado'"),
         ('flow = "verilog"', 'flow = "verilog"\nplatform = "x"', "platform must be module:Class, not 'x'"),
         ('flow = "verilog"', 'flow = "verilog"\nmemory = 3', "memory must be a table, not 3"),
         (

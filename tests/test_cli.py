@@ -40,9 +40,9 @@ def test_help_names_every_command(hwgen):
 def test_boards(hwgen):
     code, out, err = hwgen("boards", "--json")
     assert (code, err) == (0, "")
-    boards = json.loads(out)["boards"]
+    boards = json.loads(out)
     assert [b["name"] for b in boards] == board_names()
-    assert set(boards[0]) == {"name", "device", "clock_mhz", "budget", "bram_kbit", "flow"}
+    assert set(boards[0]) == {"name", "device", "clock_mhz", "budgets", "bram_kbit", "flow", "makes"}
     code, out, err = hwgen("boards")
     assert (code, err) == (0, "")
     assert all(name in out for name in board_names())
