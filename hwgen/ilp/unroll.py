@@ -34,6 +34,7 @@ Objective = Literal["throughput", "latency", "area"]
 RESOURCES = tuple(f.name for f in fields(Resources))
 UNIT = 1000  #: latencies are computed in thousandths of a cycle
 SECONDS = 20  #: deterministic time limit of one solver call
+REFINING = 0.05  #: share of it for each objective after the first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +167,7 @@ def solve(problem: Problem) -> Solution:
     found = _least_interval(problem) if problem.objective == "throughput" else _least(problem)
     model, hint = found.model, found.hint
     for secondary in (model.multipliers, model.in_luts, model.area):
-        _, best, _, better = _minimise(model, secondary, hint)
+        _, best, _, better = _minimise(model, secondary, hint, REFINING)
         if better is not None:
             hint = better
             model.cp.add(secondary <= best)
@@ -403,9 +404,12 @@ def _area_weight(budget: Resources, resource: str) -> int:
 
 
 def _minimise(
-    model: _Model, term: cp_model.LinearExprT, hint: dict[int, int] | None
+    model: _Model, term: cp_model.LinearExprT, hint: dict[int, int] | None, share: float = 1
 ) -> tuple[cp_model.CpSolverStatus, int, int, dict[int, int] | None]:
-    """Minimise ``term``: status, value, bound, and the variables' values by index (None where nothing was found)."""
+    """Minimise ``term``: status, value, bound, and the variables' values by index (None where nothing was found).
+
+    ``share``: of the time limit.
+    """
     model.cp.minimize(term)
     model.cp.clear_hints()
     if hint is not None:
@@ -414,7 +418,7 @@ def _minimise(
     solver = cp_model.CpSolver()
     solver.parameters.random_seed = 0
     solver.parameters.num_workers = 1
-    solver.parameters.max_deterministic_time = SECONDS
+    solver.parameters.max_deterministic_time = SECONDS * share
     solver.parameters.catch_sigint_signal = False  # it would end by taking Python's own handler away
     status = solver.solve(model.cp)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
