@@ -20,7 +20,7 @@ from .packets import FROM_BOARD, REJECTED, VERSION, Kind, PacketReceiver, Packet
 from .top import axis
 from .uart import UartReceiver, UartTransmitter, sixteenths
 
-__all__ = ["BAUD", "IDENTITY", "TRAILER", "Link", "LinkParams", "Linked", "link_params"]
+__all__ = ["BAUD", "IDENTITY", "TRAILER", "Link", "LinkParams", "Linked", "interface", "link_params"]
 
 #: The board's identity: protocol, design, bytes of an input word, input words of a frame, the same of the output, size of the
 #: input buffer and of the output buffer in bytes.
@@ -82,19 +82,26 @@ class LinkParams:
 
 def link_params(folder: Path, cycles_per_bit: Fraction | float, **buffers: int) -> LinkParams:
     """The link of the accelerator in ``folder``, which ``hwgen build`` wrote; ``buffers`` as in :class:`LinkParams`."""
+    about = interface(folder)
+    del about["name"]
+    return LinkParams(cycles_per_bit=cycles_per_bit, **(about | buffers))
+
+
+def interface(folder: Path) -> dict[str, Any]:
+    """Of the accelerator in ``folder``: its ``name``, and what :class:`LinkParams` says of it."""
     manifest = read_manifest(folder)
     path = folder / f"{manifest['name']}.v"
     try:
         text = path.read_bytes()
     except OSError as error:
         raise HwgenError(f"cannot read {path}: {error.strerror}") from error
-    sizes: dict[str, int] = {}
+    about: dict[str, Any] = {"name": manifest["name"], "design_id": hashlib.sha256(text).digest()[:8]}
     for side in ("input", "output"):
         entry = manifest[side]["stream"]
         element = IntType(entry["bits"], entry["signed"])
         stream = axis(Stream(element=element, lanes=entry["lanes"], words=entry["words"]))
-        sizes |= {f"{side}_bytes": stream.bits // 8, f"{side}_words": stream.words}
-    return LinkParams(design_id=hashlib.sha256(text).digest()[:8], cycles_per_bit=cycles_per_bit, **sizes, **buffers)
+        about |= {f"{side}_bytes": stream.bits // 8, f"{side}_words": stream.words}
+    return about
 
 
 class Link(wiring.Component):

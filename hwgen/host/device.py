@@ -145,7 +145,7 @@ class Device:
         while (now := time.monotonic()) < end:
             if now >= repeat:
                 self._write(encode(Kind.RESET, session, 0, 0))
-                repeat, pause = now + pause, 2 * pause
+                repeat, pause = now + pause, min(2 * pause, 1.0)
             for packet in self._packets():
                 if packet.kind == Kind.RESET and packet.session == session:
                     identity = Identity.read(packet.payload)
@@ -217,6 +217,8 @@ def run_file(
 
 
 def _open(port: str, baud: int) -> serial.Serial:
+    if Path(port).exists() and not Path(port).is_char_device():
+        raise HwgenError(f"cannot open {port}: it is not a serial port")
     try:
         opened = serial.Serial(port, baud, timeout=0.01, write_timeout=_PATIENCE, exclusive=True)
     except (serial.SerialException, OSError, ValueError) as error:
@@ -226,7 +228,6 @@ def _open(port: str, baud: int) -> serial.Serial:
             errno.EACCES: "permission denied; on Linux, add yourself to the group that owns it (often dialout)",
             errno.EBUSY: "it is in use",
             errno.EAGAIN: "it is in use by another program",
-            errno.ENOTTY: "it is not a serial port",
         }
         raise HwgenError(f"cannot open {port}: {reasons.get(number or 0, str(error))}") from error
     with suppress(OSError, ValueError, NotImplementedError, AttributeError):  # other ports have no such mode

@@ -1,0 +1,133 @@
+"""The SoC top around a real network, in Verilator, with cocotbext-axi's models at its buses (soc_bench.py)."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from amaranth.lib.wiring import In
+
+import hwgen
+from hwgen import flow
+from hwgen.arith import IntType
+from hwgen.hardware.bench import pack
+from hwgen.hardware.link import interface
+from hwgen.hardware.soc_top import Register, SocParams, SocTop, soc_verilog
+from hwgen.hardware.verilator import lint, verilate
+from hwgen.hardware.verilog import convert
+from hwgen.output import read_manifest
+
+ROOT = Path(__file__).parents[2]
+MODEL = Path(hwgen.__file__).parent / "models" / "digits" / "digits_cnn_int8_qdq_sym_perch.onnx"
+PARAMS = {
+    "name": "net", "design_id": bytes(range(8)), "input_bytes": 2, "input_words": 5, "output_bytes": 1, "output_words": 1,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("soc") / "digits"
+    flow.build(MODEL, "zu3eg", path, target_fps=60_000)
+    return path
+
+
+def bench(top, members):
+    """A module with ``top``'s ports as signals that cocotb can reach."""
+    lines = []
+    for name, member in members.items():
+        kind, access = ("reg", "rw") if member.flow is In else ("wire", "rd")
+        lines.append(f"  {kind} [{member.shape - 1}:0] {name} /* verilator public_flat_{access} */;")
+    ports = ", ".join(f".{name}({name})" for name in members)
+    return "module tb;\n" + "\n".join(lines) + f"\n  {top} dut ({ports});\nendmodule\n"
+
+
+def in_bytes(words, stream):
+    """Each frame's words as AXI4-Stream carries them."""
+    element = IntType(8 * -(-stream["bits"] // 8), stream["signed"])
+    frames = words.reshape(-1, stream["words"], stream["lanes"])
+    return [pack(frame, element).tobytes().hex() for frame in frames]
+
+
+@pytest.fixture(scope="module")
+def outcome(folder, tmp_path_factory):
+    """Name of each cocotb test, and its failure."""
+    import find_libpython
+    from cocotb_tools import config
+
+    manifest, vectors = read_manifest(folder), np.load(folder / "vectors.npz")
+    about = interface(folder)
+    expected = {
+        **about,
+        "design_id": about["design_id"].hex(),
+        "inputs": in_bytes(vectors["inputs"], manifest["input"]["stream"]),
+        "outputs": in_bytes(vectors[manifest["output"]["tensor"]], manifest["output"]["stream"]),
+        **manifest["figures"],
+    }
+    run = tmp_path_factory.mktemp("run")
+    (run / "expected.json").write_text(json.dumps(expected))
+    name = about["name"]
+    top = SocTop(SocParams(**about))
+    sources = {"tb.v": bench(f"{name}_soc", top.signature.members), "top.v": convert(top, f"{name}_soc")}
+    assert soc_verilog(folder) == (f"{name}_soc", sources["top.v"])
+    model = verilate(sources | {f"{name}.v": (folder / f"{name}.v").read_text()}, "tb")
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("COCOTB_", "PYTEST_"))}
+    env |= {
+        "GPI_USERS": f"{find_libpython.find_libpython()};{config.pygpi_entry_point()}",
+        "PYGPI_PYTHON_BIN": sys.executable,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+        "COCOTB_TOPLEVEL": "tb",
+        "COCOTB_TEST_MODULES": "tests.hardware.soc_bench",
+        "COCOTB_RESULTS_FILE": str(run / "results.xml"),
+        "TOPLEVEL_LANG": "verilog",
+        "HWGEN_EXPECTED": str(run / "expected.json"),
+    }
+    command = [str(model), "+verilator+rand+reset+2", "+verilator+seed+1"]
+    done = subprocess.run(command, cwd=run, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+    assert (run / "results.xml").exists(), done.stdout
+    cases = ElementTree.parse(run / "results.xml").iter("testcase")
+    return {
+        case.get("name"): next((c.get("error_msg", "failed") for c in case if c.tag in ("failure", "error")), None)
+        for case in cases
+    }, done.stdout
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["registers", "order_and_backpressure", "frames", "frames_with_pauses", "enable", "reset", "reset_by_register"],
+)
+def test_bus_and_streams(outcome, name):
+    cases, log = outcome
+    assert len(cases) == 7
+    assert cases[name] is None, f"{cases[name]}\n{log[-6000:]}"
+
+
+def test_lint_is_clean(folder, tmp_path):
+    top, text = soc_verilog(folder)
+    assert top == "digits_cnn_int8_qdq_sym_perch_soc"
+    (tmp_path / f"{top}.v").write_text(text)
+    name = read_manifest(folder)["name"]
+    waivers = (folder / f"{name}.vlt").read_text()
+    (tmp_path / f"{top}.vlt").write_text(waivers + waivers.replace(name, top))
+    assert lint([tmp_path / f"{top}.vlt", tmp_path / f"{top}.v", folder / f"{name}.v"], top) == ""
+
+
+def test_registers_have_each_its_place():
+    assert sorted(Register) == list(range(0, 4 * len(Register), 4))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"design_id": b"1234567"}, "design_id must have 8 bytes, not 7"),
+        ({"input_words": 0}, "input_words must be in 1..4294967295, not 0"),
+        ({"output_bytes": 1 << 32}, "output_bytes must be in 1..4294967295, not 4294967296"),
+    ],
+)
+def test_bad_params(change, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        SocParams(**{**PARAMS, **change})
