@@ -1,5 +1,6 @@
 """A serial line that damages what passes: a pseudo-terminal for the host, relayed to the board's."""
 
+import itertools
 import os
 import select
 import threading
@@ -36,12 +37,12 @@ class NoisyLine:
     Parameters
     ----------
     rate
-        Faults per byte, of all kinds in turn at random: a bit inverted, a byte lost, up to 40 bytes added, up to 300 bytes
+        Faults per byte, of all kinds in turn: a bit inverted, a byte lost, up to 40 bytes added, up to 300 bytes
         lost, 40 bytes replaced, and, to the board, a reset by somebody else in mid-frame.
     """
 
-    def __init__(self, board: str, *, rate: float, seed: int = 1, faults: tuple[str, ...] = FAULTS):
-        self.board, self.rate, self.faults = Path(board), rate, faults
+    def __init__(self, board: str, *, rate: float, seed: int = 1):
+        self.board, self.rate, self.faults = Path(board), rate, itertools.cycle(FAULTS)
         self.rng = np.random.default_rng(seed)
         self.counts: Counter[str] = Counter()
 
@@ -82,10 +83,9 @@ class NoisyLine:
                 continue
             result += data[start:place]
             start = int(place) + 1
-            fault = str(self.rng.choice(self.faults))
+            fault = next(self.faults)
             if fault == "reset" and not side.to_board:
-                result.append(data[place])
-                continue
+                fault = next(self.faults)
             self.counts[fault] += 1
             match fault:
                 case "bit":
