@@ -34,7 +34,7 @@ Objective = Literal["throughput", "latency", "area"]
 RESOURCES = tuple(f.name for f in fields(Resources))
 UNIT = 1000  #: latencies are computed in thousandths of a cycle
 SECONDS = 20  #: deterministic time limit of one solver call
-REFINING = 0.05  #: share of it for each objective after the first
+REFINING = 0.01  #: share of it for each objective after the first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +111,11 @@ class Problem:
     objective: Objective = "throughput"
     interval: int | None = None
 
+    def __post_init__(self) -> None:
+        for n, row in enumerate(self.options):
+            if (kinds := len({o.swap.each for o in row if o.swap})) > 1:
+                raise ValueError(f"swap.each must be the same for all options of node {n}, not {kinds} different ones")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Solution:
@@ -171,8 +176,8 @@ def solve(problem: Problem) -> Solution:
         if better is not None:
             hint = better
             model.cp.add(secondary <= best)
-    choice = tuple(next(k for k, _ in enumerate(row) if hint[row[k].index]) for row in model.picks)
-    soft = tuple(hint[y.index] for y in model.soft)
+    choice = tuple(next(k for k, x in row.items() if hint[x.name]) for row in model.picks)
+    soft = tuple(hint[y.name] for y in model.soft)
     value = _value(problem, choice, soft)  # not above the solver's, and below where later steps did better in passing
     return Solution(
         choice=choice,
@@ -225,10 +230,10 @@ def latency(problem: Problem, choice: tuple[int, ...]) -> int:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Model:
-    """A problem's variables (``picks``: the options; ``soft``: each node's multipliers of LUTs) and sums."""
+    """A problem's variables (``picks``: of each node, by option; ``soft``: each node's multipliers of LUTs) and sums."""
 
     cp: cp_model.CpModel
-    picks: list[list[cp_model.IntVar]]
+    picks: list[dict[int, cp_model.IntVar]]
     soft: list[cp_model.IntVar]
     latency: cp_model.IntVar
     multipliers: cp_model.LinearExprT
@@ -237,15 +242,15 @@ class _Model:
 
     @property
     def variables(self) -> list[cp_model.IntVar]:
-        return [*itertools.chain(*self.picks), *self.soft]
+        return [*itertools.chain(*(row.values() for row in self.picks)), *self.soft]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Found:
-    """A model whose primary objective is settled, values of its variables by index, and the bound."""
+    """A model whose primary objective is settled, values of its variables by name, and the bound."""
 
     model: _Model
-    hint: dict[int, int]
+    hint: dict[str, int]
     bound: int
 
 
@@ -261,10 +266,7 @@ def _least_interval(problem: Problem) -> _Found:
     best: _Found | None = None
     while best is None or low < high:
         middle = first if best is None else (low + high) // 2
-        model = _model(replace(problem, interval=times[middle]))
-        for row, options in zip(model.picks, problem.options, strict=True):
-            for k in _needless(options, times[middle]):
-                model.cp.add(row[k] == 0)
+        model = _model(problem, [_needed(options, times[middle]) for options in problem.options])
         status, _, _, hint = _minimise(model, 0, best.hint if best else None)
         if hint is not None:
             best = _Found(model=model, hint=hint, bound=0)
@@ -282,7 +284,8 @@ def _least_interval(problem: Problem) -> _Found:
 
 def _least(problem: Problem) -> _Found:
     """Of latency or area, by the solver's own search."""
-    model = _model(problem)
+    limit = problem.interval
+    model = _model(problem, [[k for k, o in enumerate(row) if limit is None or o.cycles <= limit] for row in problem.options])
     latency = problem.objective == "latency"
     primary, scale = (model.latency, UNIT) if latency else (model.area, 1)
     status, value, bound, hint = _minimise(model, primary, None)
@@ -298,36 +301,30 @@ def _out_of_time() -> HwgenError:
     return HwgenError("the solver found no choice within its time limit; choose a larger board or a smaller network")
 
 
-def _model(problem: Problem) -> _Model:
+def _model(problem: Problem, kept: list[list[int]]) -> _Model:
+    """The model of ``problem`` with the options ``kept`` of each node."""
     model = cp_model.CpModel()
-    picks = [[model.new_bool_var(f"x{n}_{k}") for k in range(len(row))] for n, row in enumerate(problem.options)]
+    picks = [{k: model.new_bool_var(f"x{n}_{k}") for k in row} for n, row in enumerate(kept)]
+    pairs = [[(x, problem.options[n][k]) for k, x in row.items()] for n, row in enumerate(picks)]
     for row in picks:
-        model.add_exactly_one(row)
+        model.add_exactly_one(row.values())
     soft, swaps = [], []
-    for n, (row, options) in enumerate(zip(picks, problem.options, strict=True)):
-        count, added = _swapped(model, n, row, options)
+    for n, pair in enumerate(pairs):
+        count, added = _swapped(model, n, pair)
         soft.append(count)
         swaps.append(added)
 
     def total(resource: str) -> cp_model.LinearExprT:
-        pairs = [
-            (x, getattr(o.resources, resource))
-            for r, os in zip(picks, problem.options, strict=True)
-            for x, o in zip(r, os, strict=True)
-        ]
-        return _sum([*(x * amount for x, amount in pairs if amount), *(added[resource] for added in swaps)])
+        amounts = [(x, getattr(o.resources, resource)) for x, o in itertools.chain(*pairs)]
+        return _sum([*(x * amount for x, amount in amounts if amount), *(added[resource] for added in swaps)])
 
     totals = {r: total(r) for r in RESOURCES}
     for r in RESOURCES:
         model.add(totals[r] <= getattr(problem.budget, r))
-    for row, options in zip(picks, problem.options, strict=True):
-        for x, o in zip(row, options, strict=True):
-            if problem.interval is not None and o.cycles > problem.interval:
-                model.add(x == 0)
     horizon = UNIT * sum(max(o.cycles for o in row) for row in problem.options) * 2
     finish = model.new_int_var(0, horizon, "latency")
     if problem.objective == "latency":
-        cycles = [sum(x * o.cycles for x, o in zip(r, os, strict=True)) for r, os in zip(picks, problem.options, strict=True)]
+        cycles = [sum(x * o.cycles for x, o in pair) for pair in pairs]
         start = [model.new_int_var(0, horizon, f"start{n}") for n in range(len(picks))]
         end = [model.new_int_var(0, horizon, f"end{n}") for n in range(len(picks))]
         for n, own in enumerate(cycles):
@@ -349,27 +346,25 @@ def _model(problem: Problem) -> _Model:
 
 
 def _swapped(
-    model: cp_model.CpModel, node: int, row: list[cp_model.IntVar], options: tuple[Option, ...]
+    model: cp_model.CpModel, node: int, row: list[tuple[cp_model.IntVar, Option]]
 ) -> tuple[cp_model.IntVar, dict[str, cp_model.LinearExprT]]:
     """How many multipliers of a node are made of LUTs, and what that adds of each resource."""
-    most = max(o.swappable for o in options)
+    most = max((o.swappable for _, o in row), default=0)
     count = model.new_int_var(0, most, f"soft{node}")
-    kinds = {o.swap.each for o in options if o.swap}
+    kinds = {o.swap.each for _, o in row if o.swap}
     if not kinds:
         return count, dict.fromkeys(RESOURCES, 0)
-    if len(kinds) > 1:
-        raise ValueError(f"swap.each must be the same for all options of node {node}, not {len(kinds)} different ones")
     (each,) = kinds
-    model.add(count <= sum(x * o.swappable for x, o in zip(row, options, strict=True)))
+    model.add(count <= _sum([x * o.swappable for x, o in row]))
     some = model.new_bool_var(f"some{node}")
     model.add(count <= most * some)
     added: dict[str, cp_model.LinearExprT] = {}
     for r in RESOURCES:
         added[r] = count * getattr(each, r)
-        once = [getattr(o.swap.once, r) if o.swap else 0 for o in options]
+        once = [getattr(o.swap.once, r) if o.swap else 0 for _, o in row]
         if any(once):
             extra = model.new_int_var(0, max(once), f"once{node}_{r}")
-            model.add(extra >= sum(x * n for x, n in zip(row, once, strict=True)) - max(once) * (1 - some))
+            model.add(extra >= sum(x * n for (x, _), n in zip(row, once, strict=True)) - max(once) * (1 - some))
             added[r] = _sum([added[r], extra])
     return count, added
 
@@ -378,18 +373,14 @@ def _sum(terms: Sequence[cp_model.LinearExprT]) -> cp_model.LinearExprT:
     return cp_model.LinearExpr.sum(terms)
 
 
-def _needless(options: tuple[Option, ...], interval: int) -> list[int]:
-    """Options that are too slow, or that take no less of any resource than another that is fast enough."""
-    kept: list[tuple[int, ...]] = []
-    needless = []
-    rows = [_figures(o) for o in options]
-    for k in sorted(range(len(options)), key=lambda k: (sum(rows[k]), k)):
-        slow = options[k].cycles > interval
-        if slow or any(all(a <= b for a, b in zip(other, rows[k], strict=True)) for other in kept):
-            needless.append(k)
-        else:
-            kept.append(rows[k])
-    return needless
+def _needed(options: tuple[Option, ...], interval: int) -> list[int]:
+    """Options that are fast enough, without those that take no less of any resource than another of these."""
+    rows = {k: _figures(o) for k, o in enumerate(options) if o.cycles <= interval}
+    kept: list[int] = []
+    for k in sorted(rows, key=lambda k: (sum(rows[k]), k)):
+        if not any(all(a <= b for a, b in zip(rows[other], rows[k], strict=True)) for other in kept):
+            kept.append(k)
+    return sorted(kept)
 
 
 def _figures(option: Option) -> tuple[int, ...]:
@@ -404,9 +395,9 @@ def _area_weight(budget: Resources, resource: str) -> int:
 
 
 def _minimise(
-    model: _Model, term: cp_model.LinearExprT, hint: dict[int, int] | None, share: float = 1
-) -> tuple[cp_model.CpSolverStatus, int, int, dict[int, int] | None]:
-    """Minimise ``term``: status, value, bound, and the variables' values by index (None where nothing was found).
+    model: _Model, term: cp_model.LinearExprT, hint: dict[str, int] | None, share: float = 1
+) -> tuple[cp_model.CpSolverStatus, int, int, dict[str, int] | None]:
+    """Minimise ``term``: status, value, bound, and the variables' values by name (None where nothing was found).
 
     ``share``: of the time limit.
     """
@@ -414,7 +405,7 @@ def _minimise(
     model.cp.clear_hints()
     if hint is not None:
         for x in model.variables:
-            model.cp.add_hint(x, hint[x.index])
+            model.cp.add_hint(x, hint.get(x.name, 0))
     solver = cp_model.CpSolver()
     solver.parameters.random_seed = 0
     solver.parameters.num_workers = 1
@@ -423,7 +414,7 @@ def _minimise(
     status = solver.solve(model.cp)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return status, 0, 0, None
-    found = {x.index: solver.value(x) for x in model.variables}
+    found = {x.name: solver.value(x) for x in model.variables}
     return status, round(solver.objective_value), round(solver.best_objective_bound), found
 
 

@@ -82,9 +82,8 @@ def test_agrees_with_brute_force(objective, interval, swaps):
 
 def test_swaps_of_a_node_must_be_equal():
     options = tuple(Option(cycles=1, resources=Resources(dsp=2), swap=Swap(each=Resources(lut=n, dsp=-1))) for n in (5, 6))
-    problem = Problem(options=(options,), edges=(), budget=Resources(lut=10, ff=10, dsp=8, bram=1))
     with pytest.raises(ValueError, match=r"^swap\.each must be the same for all options of node 0, not 2 different ones$"):
-        unroll.solve(problem)
+        Problem(options=(options,), edges=(), budget=Resources(lut=10, ff=10, dsp=8, bram=1))
 
 
 def test_more_than_can_be_swapped():
@@ -118,7 +117,7 @@ def large_problem(seed, objective):
     return Problem(options=options, edges=edges, budget=budget, objective=objective)
 
 
-@pytest.mark.parametrize(("objective", "seed", "limit"), [("throughput", 9, 0.002), ("latency", 10, 0.05), ("latency", 0, 0.3)])
+@pytest.mark.parametrize(("objective", "seed", "limit"), [("throughput", 5, 0.004), ("latency", 10, 0.05), ("latency", 0, 0.3)])
 def test_out_of_time_the_claim_is_still_true(objective, seed, limit, monkeypatch):
     """Later steps improve the objective in passing."""
     monkeypatch.setattr(unroll, "SECONDS", limit)
