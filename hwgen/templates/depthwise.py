@@ -121,7 +121,7 @@ class DepthwiseParams:
 
     def accepted(self, k: Any, port: int = 0) -> Any:
         """The words up to output ``k``, and those in the pipeline behind it."""
-        return (k + 1) * self.words + self.mac.latency - 1
+        return self.mac.started(k)
 
     def create(self, contents: Weights) -> "Depthwise":
         return Depthwise(self, self.rom(contents))

@@ -118,9 +118,26 @@ class MacParams:
         return product_stages(self.weight) if self.soft else 1
 
     @property
+    def stages(self) -> int:
+        """Registers that a step passes before it is accumulated: memory, its output, operands, products, tree."""
+        return 2 + self.product_stages + len(self.levels)
+
+    @property
     def latency(self) -> int:
-        """Cycles from a sum's last step to its output: memory, its output, operands, products, tree, accumulator."""
-        return 3 + self.product_stages + len(self.levels)
+        """Cycles from a sum's last step to its output: the stages, accumulator, output."""
+        return self.stages + 1 + self.holds
+
+    @property
+    def holds(self) -> int:
+        """Sums that can wait in the accumulators while the one before is offered.
+
+        None where a step is a whole sum: the accumulators are the output then.
+        """
+        return int(self.steps > 1)
+
+    def started(self, k: Any) -> Any:
+        """Steps that can have started while output ``k`` is offered and not taken."""
+        return (k + 1 + self.holds) * self.steps + self.latency - 1 - self.holds
 
     @property
     def swap(self) -> tuple[Resources, Resources]:
@@ -144,11 +161,11 @@ class MacParams:
         lut += self.outputs * self.accumulator.bits * (1 if self.steps == 1 else 2)
         hard, soft = self.multipliers - self.soft, product_resources(self.operand, self.weight)
         lut += self.soft * soft.lut
-        ff += self.outputs * self.accumulator.bits + self.soft * (soft.ff + self.weight.bits)
+        ff += self.outputs * self.accumulator.bits * (1 + self.holds) + self.soft * (soft.ff + self.weight.bits)
         ff += hard * self.level_bits(0) * (self.product_stages - 1)
         ff += self.lanes * self.operand.bits * (2 if self.soft else 1)
         control = 2 * (self.depth.bit_length() + self.steps.bit_length())
-        lut, ff = lut + control, ff + control // 2 + 2 * (self.latency - 1)
+        lut, ff = lut + control, ff + control // 2 + 2 * self.stages
         if self.depth > LOGIC_DEPTH:
             return Resources(lut=lut, ff=ff, dsp=hard, bram=bram_blocks(self.depth, self.weight_bits))
         logic = self.weight_bits * -(-self.depth // 16) if self.depth > 1 else 0
@@ -159,7 +176,8 @@ class Mac(wiring.Component):
     """Hardware for :class:`MacParams`.
 
     Every memory has a register behind, every multiply one before and one behind, every adder of the tree one behind: those of
-    block RAMs and DSPs, where a device has them. All of it stands still while an output is offered and not taken.
+    block RAMs and DSPs, where a device has them. All of it stands still while one output is offered and the next one is
+    complete; ``enable``, which says so to all registers, is a register itself.
 
     Parameters
     ----------
@@ -191,8 +209,6 @@ class Mac(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         p = self.params
-        m.d.comb += self.enable.eq(~self.o.valid | self.o.ready)
-
         rows = np.resize(self.weights.reshape(p.depth, -1), (max(2, p.depth), p.multipliers))  # memories have an address
         style = {"rom_style": "block" if p.depth > LOGIC_DEPTH else "logic"}
         words = pack(rows, p.weight.bits)
@@ -207,13 +223,12 @@ class Mac(wiring.Component):
             ]
 
         # Which stages hold a step, and which of these end a sum: memory, its output, operands, products, tree.
-        valid = Signal(p.latency - 1)
-        last = Signal(p.latency - 1)
+        valid = Signal(p.stages)
+        last = Signal(p.stages)
         read_x, x = (Signal(self.x.shape(), name=name, reset_less=True) for name in ("read_x", "x"))
         read_w, w = (Signal(p.weight_bits, name=name, reset_less=True) for name in ("read_w", "w"))
         products = [self._product(m, x, w, i) for i in range(p.multipliers)]
         sums = [self._sum(m, o, products[o * p.terms : (o + 1) * p.terms]) for o in range(p.outputs)]
-        begin = Signal(init=1)
         with m.If(self.enable):
             m.d.sync += [
                 valid.eq(Cat(self.step, valid)),
@@ -222,13 +237,35 @@ class Mac(wiring.Component):
                 read_w.eq(weights.data),
                 x.eq(read_x),
                 w.eq(read_w),
-                self.o.valid.eq(valid[-1] & last[-1]),
             ]
-            with m.If(valid[-1]):
-                m.d.sync += begin.eq(last[-1])
-                for total, value in zip(self.o.payload, sums, strict=True):
-                    m.d.sync += total.eq(value if p.steps == 1 else Mux(begin, 0, total) + value)
+        if p.holds:
+            self._accumulate(m, sums, valid[-1], last[-1])
+        else:
+            m.d.comb += self.enable.eq(~self.o.valid | self.o.ready)
+            with m.If(self.enable):
+                m.d.sync += [self.o.valid.eq(valid[-1]), *(o.eq(s) for o, s in zip(self.o.payload, sums, strict=True))]
         return m
+
+    def _accumulate(self, m: Module, values: list[Value], valid: Value, last: Value) -> None:
+        """Accumulators, output, and whether the pipeline moves in the next cycle."""
+        totals = [Signal(self.params.accumulator.shape, name=f"total_{n}", reset_less=True) for n in range(len(values))]
+        begin = Signal(init=1)
+        with m.If(self.enable & valid):
+            m.d.sync += begin.eq(last)
+            m.d.sync += [total.eq(Mux(begin, 0, total) + value) for total, value in zip(totals, values, strict=True)]
+
+        complete, completing, move, enable = Signal(), Signal(), Signal(), Signal(init=1)
+        waits, offers = Signal(), Signal()  # in the next cycle: a complete sum, an output
+        m.d.comb += [
+            completing.eq(self.enable & valid & last),
+            move.eq(complete & (~self.o.valid | self.o.ready)),
+            waits.eq(completing | (complete & ~move)),
+            offers.eq(move | (self.o.valid & ~self.o.ready)),
+            self.enable.eq(enable),
+        ]
+        m.d.sync += [complete.eq(waits), self.o.valid.eq(offers), enable.eq(~(waits & offers))]
+        with m.If(move):
+            m.d.sync += [o.eq(total) for o, total in zip(self.o.payload, totals, strict=True)]
 
     def _product(self, m: Module, x: Any, w: Signal, index: int) -> Value:
         """The registered product ``index`` (output · terms + term); the last ``soft`` ones are made of LUTs."""

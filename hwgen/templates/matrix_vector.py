@@ -174,7 +174,7 @@ class MatrixVectorParams:
 
     def accepted(self, k: Any, port: int = 0) -> Any:
         """What the steps up to output ``k``, those in the pipeline behind it, and a full buffer have taken."""
-        steps = (k + 1) * self.depth + self.mac.latency - 1
+        steps = self.mac.started(k)
         if not self.buffered:
             return steps
         window, step = np.divmod(steps, self.depth * self.folds)

@@ -196,8 +196,8 @@ class RequantParams:
         return self._word(k) + 1
 
     def accepted(self, k: Any, port: int = 0) -> Any:
-        """The word in the holding register: of the output that is in its steps when output ``k`` is first offered."""
-        return self._word(k + 1 + (self.latency - 1) // self.steps) + 1
+        """The word in the holding register: of the output that is in its steps when output ``k + 1`` has followed."""
+        return self._word(k + 2 + (self.latency - 1) // self.steps) + 1
 
     def cost(self) -> Cost:
         """Modelled, for each lane: a LUT for each bit gated and each bit added, two where the running sum starts anew.
@@ -213,7 +213,8 @@ class RequantParams:
         ff = 2 * acc + row + self.mult.bits + self.levels * self.offset.bits + total + self.digit * (self.steps - 1)
         ff += 2 * quotient + self.output.bits + sum(-(-self.digit // 4**n) * (acc + 4**n) for n in range(1, self.levels + 1))
         control = 2 * (self.rows.bit_length() + self.steps.bit_length() + self.folds.bit_length() + self.pe.bit_length())
-        lut, ff = self.lanes * lut + control, self.lanes * ff + control // 2 + 3 * self.latency
+        lut, ff = self.lanes * (lut + self.output.bits), self.lanes * (ff + self.output.bits)
+        lut, ff = lut + control, ff + control // 2 + 3 * self.latency
         if self.kept > self.lanes:
             lut += self.kept * acc
         lut += self.fixes * ((self.rows.bit_length() + acc) // 3 + 2)
@@ -232,7 +233,8 @@ class Requant(wiring.Component):
 
     A holding register feeds ``lanes`` accumulators at a time, ``steps`` cycles each, into a pipeline: scales from memory;
     sums of the accumulator gated by each bit of a digit; running sum that starts with the offset and moves down by a digit
-    in each step; quotient; rounding and fixes; clamp. All of it stands still while an output is offered and not taken.
+    in each step; quotient; rounding and fixes; clamp. All of it stands still while one output is offered and the next one is
+    there: behind the pipeline is a spare place, so that no register waits for ``o.ready`` in the same cycle.
 
     Members
     -------
@@ -246,8 +248,17 @@ class Requant(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         p = self.params
-        move = Signal()
-        m.d.comb += move.eq(~self.o.valid | self.o.ready)
+        move, offered, spare = Signal(), Signal(), Signal()  # offered: by the pipeline; spare: by the spare place
+        results = [Signal(p.output.shape, name=f"clamped_{n}", reset_less=True) for n in range(p.lanes)]
+        kept = [Signal(p.output.shape, name=f"kept_{n}", reset_less=True) for n in range(p.lanes)]
+        m.d.comb += [
+            move.eq(~(offered & spare)),
+            self.o.valid.eq(offered | spare),
+            *(o.eq(Mux(spare, k, r)) for o, k, r in zip(self.o.payload, kept, results, strict=True)),
+        ]
+        m.d.sync += spare.eq((spare | offered) & ~self.o.ready)
+        with m.If(~spare):
+            m.d.sync += [k.eq(r) for k, r in zip(kept, results, strict=True)]
 
         # The holding register: its lowest lanes are in their steps.
         hold = [Signal(p.accumulator.shape, name=f"hold_{n}", reset_less=True) for n in range(p.kept)]
@@ -278,7 +289,7 @@ class Requant(wiring.Component):
                 begin.eq(Cat(first, begin)),
                 end.eq(Cat(last, end)),
                 ready.eq(Cat(valid[-1] & end[-1], ready)),
-                self.o.valid.eq(ready[-1]),
+                offered.eq(ready[-1]),
             ]
         scales = self._memory(m, move, row)
         here = delay(m, move, row, 1, "row") if p.fixes else row
@@ -290,7 +301,7 @@ class Requant(wiring.Component):
             less = delay(m, move, Value.cast(gives_way(total, p.shift, p.window, p.odd)), 1, f"less_{lane}")
             result = delay(m, move, quotient - less + delta, 1, f"result_{lane}")
             with m.If(move):
-                m.d.sync += self.o.payload[lane].eq(clamp(result, p.lo, p.hi))
+                m.d.sync += results[lane].eq(clamp(result, p.lo, p.hi))
         return m
 
     def _words(self, m: Module) -> Any:
