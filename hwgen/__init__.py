@@ -7,8 +7,9 @@ from .errors import HwgenError
 if TYPE_CHECKING:
     from .flow import build, check, simulate
     from .host.device import Device
+    from .implementation import bitstream
 
-__all__ = ["Device", "HwgenError", "build", "check", "simulate"]
+__all__ = ["Device", "HwgenError", "bitstream", "build", "check", "simulate"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,6 +20,10 @@ def __getattr__(name: str) -> Any:
         from .host import device
 
         return device.Device
+    if name == "bitstream":
+        from . import implementation
+
+        return implementation.bitstream
     from . import flow
 
     return getattr(flow, name)

@@ -21,7 +21,16 @@ from rich.text import Text
 
 from .board import board_names, load_board
 from .errors import HwgenError
-from .screens import boards_screen, build_screen, check_screen, run_screen, serve_screen, simulate_screen, wide
+from .screens import (
+    bitstream_screen,
+    boards_screen,
+    build_screen,
+    check_screen,
+    run_screen,
+    serve_screen,
+    simulate_screen,
+    wide,
+)
 
 __all__ = ["app", "main", "messages"]
 
@@ -146,6 +155,24 @@ def _serve(folder: Path, as_json: bool) -> None:
         _show(as_json, {"port": board.port}, lambda: serve_screen(folder, board.port))
         with suppress(KeyboardInterrupt):
             board.wait()
+
+
+@app.command()
+def bitstream(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What `hwgen build` wrote.")],
+    clock: Annotated[
+        float | None, typer.Option(metavar="MHZ", callback=_positive, help="Of the accelerator; the board's unless given.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="Placements to try until one meets timing.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """Synthesis, place-and-route, bitstream, with open tools."""
+    with _loading():
+        from . import implementation
+
+    with _progress() as progress:
+        result = implementation.bitstream(folder, clock=clock, seeds=seeds, progress=progress)
+    _show(as_json, result.to_json(), lambda: bitstream_screen(result))
 
 
 @app.command()

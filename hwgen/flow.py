@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -243,7 +243,11 @@ def build(
             choice.design,
             fresh,
             board=target.name,
-            figures={"interval_cycles": choice.timing.interval, "latency_cycles": choice.timing.latency},
+            figures={
+                "interval_cycles": choice.timing.interval,
+                "latency_cycles": choice.timing.latency,
+                "resources": asdict(choice.resources),
+            },
             vectors={name: _narrow(array) for name, array in vectors.items()},
         )
         (fresh / "report.md").write_text(report(result, choice.design, choice.timing.bottleneck))

@@ -18,19 +18,19 @@ MARKER = "hwgen"  #: key of the manifest that says hwgen made the folder; its va
 FORMAT = 1
 
 
-def read_manifest(folder: Path) -> dict:
-    """The manifest of a folder hwgen made; ``HwgenError`` for any other."""
+def read_manifest(folder: Path, name: str = MANIFEST) -> dict:
+    """The manifest ``name`` of a folder hwgen made; ``HwgenError`` for any other."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest = json.loads((folder / name).read_text())
     except FileNotFoundError:
-        reason = f"it has no {MANIFEST}" if folder.is_dir() else "there is no such folder"
+        reason = f"it has no {name}" if folder.is_dir() else "there is no such folder"
         raise HwgenError(f"{folder} is not a folder that hwgen made: {reason}") from None
     except OSError as error:
-        raise HwgenError(f"cannot read {folder / MANIFEST}: {error.strerror}") from error
+        raise HwgenError(f"cannot read {folder / name}: {error.strerror}") from error
     except ValueError as error:
-        raise HwgenError(f"{folder / MANIFEST} is not JSON: {error}") from None
+        raise HwgenError(f"{folder / name} is not JSON: {error}") from None
     if not isinstance(manifest, dict) or MARKER not in manifest:
-        raise HwgenError(f"{folder} is not a folder that hwgen made: {MANIFEST} has no {MARKER!r}")
+        raise HwgenError(f"{folder} is not a folder that hwgen made: {name} has no {MARKER!r}")
     if manifest[MARKER] != FORMAT:
         raise HwgenError(
             f"{folder} was made by another version of hwgen (format {manifest[MARKER]}, not {FORMAT}): build it again"
@@ -42,7 +42,7 @@ class OutputFolder:
     """Context manager: a fresh folder to write into, which becomes ``path`` when the block ends without an error.
 
     Until then an earlier output at ``path`` stays as it is, whatever happens; then it is replaced in one step. The block
-    must write a manifest ``design.json`` with ``MARKER``: by it hwgen knows its own folders, and replaces no others
+    must write the manifest with ``MARKER``: by it hwgen knows its own folders, and replaces no others
     (an empty folder apart). What a killed build leaves beside ``path`` (``.NAME.hwgen-new``) the next one removes.
 
     Raises
@@ -52,8 +52,8 @@ class OutputFolder:
         (any ``OSError`` of the block).
     """
 
-    def __init__(self, path: Path):
-        self.shown = path
+    def __init__(self, path: Path, manifest: str = MANIFEST):
+        self.shown, self.manifest = path, manifest
         self.path = path.resolve()
         if not self.path.name:
             raise HwgenError(f"output folder {path} cannot be replaced: choose another folder")
@@ -99,7 +99,7 @@ class OutputFolder:
             raise self._refused(error) from error
 
     def _replace(self) -> None:
-        read_manifest(self.new)
+        read_manifest(self.new, self.manifest)
         had = self.path.exists()
         if had:
             self.path.rename(self.old)
@@ -116,7 +116,7 @@ class OutputFolder:
         if not self.path.is_dir():
             raise HwgenError(f"output folder {self.shown} is a file: choose another folder")
         try:
-            manifest = json.loads((self.path / MANIFEST).read_text())
+            manifest = json.loads((self.path / self.manifest).read_text())
         except (FileNotFoundError, ValueError):
             manifest = None
         if not isinstance(manifest, dict) or MARKER not in manifest:

@@ -5,10 +5,10 @@ from dataclasses import asdict
 from math import ceil
 
 from .mapping.design import Design, Stage
-from .results import BuildResult
+from .results import BitstreamResult, BuildResult
 from .templates.fifo import FifoParams
 
-__all__ = ["report"]
+__all__ = ["bitstream_report", "report"]
 
 NAMES = {"lut": "LUT", "ff": "FF", "dsp": "multiplier", "bram": "block RAM"}
 
@@ -48,6 +48,34 @@ def report(result: BuildResult, design: Design, bottleneck: str) -> str:
         "## FIFOs",
         "",
         *_fifos([s for s in design.stages if not s.node]),
+    ]
+    return "\n".join(lines)
+
+
+def bitstream_report(result: BitstreamResult) -> str:
+    """The clock and its critical path, what the netlist takes beside the prediction, what of the device is used."""
+    used, predicted = asdict(result.resources), asdict(result.predicted)
+    rows = [
+        (NAMES[k], f"{used[k]:,}", f"{n:,}", f"{100 * (n - used[k]) / used[k]:+.1f} %" if used[k] else "-")
+        for k, n in predicted.items()
+    ]
+    lines = [
+        f"# {result.bitstream.rsplit('/', 1)[-1]} for {result.board} ({result.device})",
+        "",
+        f"Clock: {result.clock_mhz:g} MHz; place-and-route reached {result.fmax_mhz:g} MHz with seed {result.seed}.",
+        f"{result.cycles:,} cycles a frame: {result.fps:,.1f} frames per second.",
+        "",
+        "## Critical path",
+        "",
+        *_table(("stage", "template", "ns"), "ll:", [(p.stage, p.template, f"{p.ns:.2f}") for p in result.critical_path]),
+        "## Resources",
+        "",
+        *_table(("resource", "synthesised", "predicted", "error"), "l:::", rows),
+        "With the link and the board's top. A carry cell counts as the look-up tables in it.",
+        "",
+        "## The device",
+        "",
+        *_table(("cell", "used", "available"), "l::", [(n, f"{u:,}", f"{a:,}") for n, (u, a) in result.utilisation.items()]),
     ]
     return "\n".join(lines)
 

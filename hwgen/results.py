@@ -7,7 +7,16 @@ import numpy as np
 
 from .cost import Resources
 
-__all__ = ["BuildResult", "CheckResult", "LayerRow", "OperatorRow", "RunResult", "SimulateResult"]
+__all__ = [
+    "BitstreamResult",
+    "BuildResult",
+    "CheckResult",
+    "LayerRow",
+    "OperatorRow",
+    "PathPart",
+    "RunResult",
+    "SimulateResult",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,3 +200,65 @@ class RunResult:
     def to_json(self) -> dict[str, Any]:
         names = "frames seconds resent_bytes damaged_packets sessions interval_cycles"
         return {name: getattr(self, name) for name in names.split()}
+
+
+@dataclass(frozen=True)
+class PathPart:
+    """Part of a critical path: the stage of the design (``link``: outside of it), its template, nanoseconds in it."""
+
+    stage: str
+    template: str
+    ns: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BitstreamResult:
+    """Parameters
+    ----------
+    fmax_mhz
+        Which clock place-and-route reached, of the slowest clock domain.
+    clock_mhz
+        Of the accelerator.
+    resources, predicted
+        Of the whole netlist, in LUTs, flip-flops, multipliers and block RAMs of 18 kbit; the cost models' of it.
+    seed
+        Of the placement.
+    critical_path
+        The longest way between two registers.
+    utilisation
+        Of the device's cells, by nextpnr's names: used, available.
+    cycles
+        Initiation interval.
+    """
+
+    board: str
+    device: str
+    fmax_mhz: float
+    clock_mhz: float
+    timing_met: bool
+    resources: Resources
+    predicted: Resources
+    bitstream: str
+    seed: int
+    critical_path: tuple[PathPart, ...]
+    utilisation: dict[str, tuple[int, int]]
+    cycles: int
+
+    @property
+    def fps(self) -> float:
+        return self.clock_mhz * 1e6 / self.cycles
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "board": self.board,
+            "device": self.device,
+            "fmax_mhz": self.fmax_mhz,
+            "clock_mhz": self.clock_mhz,
+            "timing_met": self.timing_met,
+            **asdict(self.resources),
+            "predicted": asdict(self.predicted),
+            "bitstream": self.bitstream,
+            "seed": self.seed,
+            "critical_path": [asdict(part) for part in self.critical_path],
+            "utilisation": {name: {"used": used, "available": there} for name, (used, there) in self.utilisation.items()},
+        }

@@ -12,9 +12,10 @@ from rich.text import Text
 
 from .board import Board
 from .cost import Resources
-from .results import BuildResult, CheckResult, RunResult, SimulateResult
+from .results import BitstreamResult, BuildResult, CheckResult, RunResult, SimulateResult
 
 __all__ = [
+    "bitstream_screen",
     "boards_screen",
     "build_screen",
     "check_screen",
@@ -87,6 +88,23 @@ def build_screen(result: BuildResult) -> RenderableType:
     lines.add_row("resources", _usage(result.resources, result.limits))
     lines.add_row("written to", escape(result.folder))
     return Group(table, lines)
+
+
+def bitstream_screen(result: BitstreamResult) -> RenderableType:
+    """The clock, its critical path, resources beside the prediction."""
+    clock = f"{result.clock_mhz:g} MHz, and place-and-route reached {result.fmax_mhz:g} MHz with seed {result.seed}"
+    lines = _table("", "")
+    lines.show_header = False
+    lines.add_row("clock", clock)
+    lines.add_row("frames/s", f"{result.fps:,.1f}")
+    stages = (f"{p.stage} ({p.template})" if p.template else p.stage for p in result.critical_path)
+    path = " → ".join(f"{stage} {p.ns:g} ns" for stage, p in zip(stages, result.critical_path, strict=True))
+    lines.add_row("critical path", escape(path))
+    lines.add_row("written to", escape(result.bitstream))
+    table = _table("resource", "synthesised>", "predicted>")
+    for f, label in zip(fields(Resources), ("LUT", "FF", "DSP", "block RAM"), strict=True):
+        table.add_row(label, f"{getattr(result.resources, f.name):,}", f"{getattr(result.predicted, f.name):,}")
+    return Group(lines, table)
 
 
 def simulate_screen(result: SimulateResult) -> RenderableType:

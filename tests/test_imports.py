@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "hwgen"
 LAYERS = (
-    ("errors", "arith", "cost"),
+    ("errors", "arith", "cost", "cache"),
     ("streams", "board"),
     ("graph", "ilp"),
     ("inputs", "oracle", "output"),
@@ -19,7 +19,7 @@ LAYERS = (
     ("hardware",),
     ("simulation",),
     ("host",),
-    ("flow",),
+    ("flow", "implementation"),
     ("screens",),
     ("demo",),
     ("cli",),

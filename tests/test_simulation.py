@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from hwgen.arith import IntType
+from hwgen.cache import cache_folder
 from hwgen.errors import HwgenError
-from hwgen.hardware import verilator
 from hwgen.hardware.bench import pack, unpack
 from hwgen.hardware.emit import emit
 from hwgen.simulation import simulate
@@ -152,7 +152,7 @@ def test_bad_arguments(folder, tmp_path):
 def test_damaged_model_is_built_anew_by_two_at_once(folder, tmp_path, monkeypatch):
     """The cache of this test starts as a copy of what the other tests use, then its model is cut short."""
     simulate(folder, FRAMES[:1], {})
-    root = verilator.cache_folder() / "verilated"
+    root = cache_folder() / "verilated"
     copy = tmp_path / "verilated"
     copy.mkdir()
     for entry in root.iterdir():

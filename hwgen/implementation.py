@@ -1,0 +1,209 @@
+"""From a build folder to a bitstream: synthesis, place-and-route, packing; written out."""
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from fractions import Fraction
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from .board import Board, load_board
+from .cache import cache_folder, intact, key_of, locked, store
+from .cost import Resources
+from .errors import HwgenError
+from .hardware import carry, memories, multipliers
+from .hardware.board_top import board_files
+from .hardware.devices import Device, Route, device_of
+from .hardware.link import BAUD, link_params
+from .hardware.tools import find_tool, run_tool
+from .output import FORMAT, MARKER, OutputFolder, read_manifest
+from .report import bitstream_report
+from .results import BitstreamResult, PathPart
+
+__all__ = ["bitstream"]
+
+Progress = Callable[[str, float], None]
+PASSES = (carry, memories, multipliers)
+MANIFEST = "bitstream.json"
+SEEDS = 3
+
+
+def bitstream(
+    folder: Path, *, clock: float | None = None, seeds: int = SEEDS, progress: Progress | None = None
+) -> BitstreamResult:
+    """Make the bitstream of the accelerator in ``folder``, which ``hwgen build`` wrote, in ``folder/bitstream``.
+
+    Place-and-route is kept by its content in :func:`hwgen.cache.cache_folder`.
+
+    Parameters
+    ----------
+    clock
+        MHz; None: the board's.
+    seeds
+        How many placements to try until one meets timing.
+
+    Raises
+    ------
+    HwgenError
+        If the folder is not hwgen's, its board has no open tools, a tool is missing or fails, the design does not fit, or
+        timing is not met.
+    """
+    tell = progress or _silent
+    manifest = read_manifest(folder)
+    board = load_board(manifest["board"])
+    if board.makes != "bitstream":
+        raise HwgenError(f"{board.name} has no open place-and-route: its {board.makes} is not there yet")
+    device, name = device_of(board), manifest["name"]
+    asked = clock or board.clock_mhz
+    pll = device.pll(board.input_clock_mhz, asked)
+    mhz = float(pll.mhz)
+    files = board_files(board, name, link_params(folder, Fraction(pll.mhz) * 1_000_000 / BAUD), pll)
+    log = folder.resolve() / "bitstream.log"
+    with OutputFolder(folder / "bitstream", MANIFEST) as fresh, tempfile.TemporaryDirectory() as temporary:
+        log.write_text("")
+        work = Path(temporary)
+        (work / "top.il").write_text(files.rtlil)
+        (work / "constraints").write_text(files.constraints)
+        shutil.copy(folder / f"{name}.v", work / "accelerator.v")
+        used, report, seed = _routed(device, board, work, mhz, seeds, log, tell)
+        tell("packing", 0.0)
+        file = f"{name}.{device.ending}"
+        run_tool(device.packer, device.pack_arguments(work / "configuration", fresh / file), work, log)
+        predicted = Resources(**manifest["figures"]["resources"]) + board.link
+        result = BitstreamResult(
+            board=board.name,
+            device=device.name,
+            fmax_mhz=_fmax(report),
+            clock_mhz=mhz,
+            timing_met=True,
+            resources=used,
+            predicted=predicted,
+            bitstream=str(folder / "bitstream" / file),
+            seed=seed,
+            critical_path=_critical_path(report, {s["name"]: s["template"] for s in manifest["stages"]}),
+            utilisation={k: (v["used"], v["available"]) for k, v in report["utilization"].items() if v["used"]},
+            cycles=manifest["figures"]["interval_cycles"],
+        )
+        (fresh / "report.md").write_text(bitstream_report(result))
+        (fresh / MANIFEST).write_text(json.dumps({MARKER: FORMAT} | result.to_json(), indent=1) + "\n")
+        shutil.move(log, fresh / "log.txt")
+    return result
+
+
+def _routed(
+    device: Device, board: Board, work: Path, mhz: float, seeds: int, log: Path, progress: Progress
+) -> tuple[Resources, dict[str, Any], int]:
+    """Synthesise and place ``work/accelerator.v`` with its top; the best of the ``seeds`` as ``work/configuration``.
+
+    Returns what the netlist takes, nextpnr's report, the seed.
+    """
+    sources = [(work / n).read_text() for n in ("accelerator.v", "top.il", "constraints")]
+    tools = [find_tool(tool).version for tool in ("yosys", device.place_and_route)]
+    code = [Path(module.__file__ or "").read_text() for module in PASSES]
+    root = cache_folder() / "routed"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HwgenError(f"cannot write {root}: {error.strerror}") from error
+    best = 0.0
+    for seed in range(1, seeds + 1):
+        route = Route(
+            netlist=work / "netlist.json", constraints=work / "constraints", configuration=work / "configuration",
+            report=work / "report.json", mhz=mhz, seed=seed,
+        )  # fmt: skip
+        entry = root / key_of([*sources, *tools, *code, device.name, device.synthesis, f"{mhz}", f"{seed}"])
+        with locked(entry):
+            if not intact(entry):
+                if not route.netlist.exists():
+                    _synthesise(device, board, work, log, progress)
+                run_tool(device.place_and_route, device.route_arguments(route), work, log, _Steps(seed, progress))
+                store(entry, [route.configuration, route.report, work / "used.json"])
+        for file in ("configuration", "report.json", "used.json"):
+            shutil.copy(entry / file, work)
+        report = json.loads(route.report.read_text())
+        if all(clock["achieved"] >= clock["constraint"] for clock in report["fmax"].values()):
+            return Resources(**json.loads((work / "used.json").read_text())), report, seed
+        best = max(best, _fmax(report))
+    raise HwgenError(
+        f"timing is not met: {mhz:g} MHz asked for, {best:.1f} MHz reached with the best of {seeds} seeds; "
+        f"ask for --clock {int(best)} or less, or for more --seeds"
+    )
+
+
+def _synthesise(device: Device, board: Board, work: Path, log: Path, progress: Progress) -> None:
+    """``work/netlist.json``, and what it takes in ``work/used.json``; ``HwgenError`` where that is more than there is."""
+    progress("synthesis", 0.0)
+    read = "read_verilog accelerator.v; read_rtlil top.il; hierarchy -check -top top"
+    script = f"{read}; {device.synthesis} -top top -json netlist.json"
+    run_tool("yosys", ["-q", "-p", script], work, log)
+    netlist = json.loads((work / "netlist.json").read_text())
+    device.improve(netlist["modules"]["top"])
+    used = device.resources(netlist["modules"]["top"])
+    over = [
+        f"{name} needs {needed}, available {there}"
+        for name, needed, there in (
+            (n, getattr(used, n), getattr(board.budget, n) * (board.bram_kbit / 18 if n == "bram" else 1))
+            for n in ("lut", "ff", "dsp", "bram")
+        )
+        if needed > -(-there // 1)
+    ]
+    if over:
+        raise HwgenError(
+            f"the design does not fit {board.name} after synthesis: {', '.join(over)}; "
+            "build it again with less hardware (hwgen build --target-fps N) or for a larger board"
+        )
+    (work / "netlist.json").write_text(json.dumps(netlist))
+    (work / "used.json").write_text(json.dumps(asdict(used)))
+
+
+class _Steps:
+    """Progress, as nextpnr's messages tell it."""
+
+    def __init__(self, seed: int, progress: Progress):
+        self.seed, self.progress = seed, progress
+
+    def __call__(self, line: str) -> None:
+        if found := re.search(r"at iteration #(\d+), type ALL", line):
+            self._tell("placing", int(found[1]) / 25)
+        elif "simulated annealing" in line:
+            self._tell("placing", 0.95)
+        elif found := re.search(r"iter=(\d+)", line):
+            self._tell("routing", int(found[1]) / 30)
+
+    def _tell(self, step: str, share: float) -> None:
+        self.progress(f"{step}, seed {self.seed}", min(share, 0.95))
+
+
+def _silent(step: str, share: float) -> None:
+    """Tell nobody."""
+
+
+def _fmax(report: dict[str, Any]) -> float:
+    """MHz of the slowest clock."""
+    return round(min(clock["achieved"] for clock in report["fmax"].values()), 2)
+
+
+def _critical_path(report: dict[str, Any], templates: dict[str, str]) -> tuple[PathPart, ...]:
+    """The longest way between registers, its parts within one stage each."""
+    paths = [p["path"] for p in report["critical_paths"] if p["from"] == p["to"] and "async" not in p["from"]]
+    if not paths:
+        return ()
+    longest = max(paths, key=lambda path: sum(step["delay"] for step in path))
+
+    def stage(step: dict[str, Any]) -> str:
+        name = f"{step.get('net', '')} {step['to']['cell']} {step['from']['cell']}"
+        found = re.search(r"accelerator\.(\w+)", name)
+        return found[1] if found else "link" if "linked." in name else ""
+
+    parts: list[PathPart] = []
+    for where, steps in groupby(longest, stage):
+        delay = round(sum(step["delay"] for step in steps), 3)
+        if not where and parts:
+            parts[-1] = PathPart(parts[-1].stage, parts[-1].template, round(parts[-1].ns + delay, 3))
+        else:
+            parts.append(PathPart(where, templates.get(where, ""), delay))
+    return tuple(parts)
