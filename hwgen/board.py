@@ -7,13 +7,14 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from .cost import Resources
+from .cost import BLOCKS_4K, BLOCKS_18K, Memories, Resources
 from .errors import HwgenError
 
 __all__ = ["Board", "Flow", "Memory", "board_names", "load_board"]
 
 #: What becomes of the Verilog: place-and-route for a family, a project for the vendor's tool, the area as gates.
 Flow = Literal["ecp5", "ice40", "gowin", "verilog", "asic"]
+MEMORIES = {4: BLOCKS_4K, 18: BLOCKS_18K}  #: by the size of a block RAM in kbit
 MAKES = {"verilog": "project for the vendor's tool", "asic": "netlist and area"}  #: of flows without a bitstream
 
 
@@ -65,7 +66,7 @@ class Board:
     link
         Resources kept for what connects the accelerator with the world.
     bram_kbit
-        Size of one block RAM.
+        Size of one block RAM: 18, or 4 on iCE40.
     lut_inputs
         Inputs of one look-up table.
     flow
@@ -91,9 +92,11 @@ class Board:
     memory: Memory | None = None
 
     def __post_init__(self) -> None:
-        for name in ("clock_mhz", "input_clock_mhz", "bram_kbit", "lut_inputs"):
+        for name in ("clock_mhz", "input_clock_mhz", "lut_inputs"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)!r}")
+        if self.bram_kbit not in MEMORIES:
+            raise ValueError(f"bram_kbit must be 4 or 18 (count a block of 36 as two), not {self.bram_kbit!r}")
         if not 0 < self.fill <= 1:
             raise ValueError(f"fill must be in 0..1, not {self.fill!r}")
         if self.flow not in get_args(Flow):
@@ -108,13 +111,17 @@ class Board:
 
     @property
     def limits(self) -> Resources:
-        """What an accelerator may take, in the units of :class:`hwgen.cost.Cost`: block RAMs of 18 kbit.
+        """What an accelerator may take.
 
         A look-up table of six inputs counts as one of four: it can do at least as much.
         """
         b, link = self.budget, self.link
-        bram = (b.bram - link.bram) * self.bram_kbit // 18
-        return Resources(lut=b.lut - link.lut, ff=b.ff - link.ff, dsp=b.dsp - link.dsp, bram=bram)
+        return Resources(lut=b.lut - link.lut, ff=b.ff - link.ff, dsp=b.dsp - link.dsp, bram=b.bram - link.bram)
+
+    @property
+    def memories(self) -> Memories:
+        """What memories are made of."""
+        return MEMORIES[self.bram_kbit]
 
     @property
     def for_layers(self) -> Resources:

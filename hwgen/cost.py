@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-__all__ = ["Cost", "Resources", "bram_blocks", "lut_memory"]
+__all__ = ["BLOCKS_4K", "BLOCKS_18K", "Cost", "Memories", "Resources"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,16 +47,35 @@ class Cost:
     resources: Resources
 
 
-def bram_blocks(depth: int, bits: int) -> int:
-    """Block RAMs of 18 kbit (ECP5 DP16KD, Xilinx RAMB18) that a memory of ``depth`` words of ``bits`` bits takes.
+@dataclass(frozen=True, kw_only=True)
+class Memories:
+    """What a device makes memories of.
 
-    The cheapest of the shapes 512×36, 1024×18, 2048×9, 4096×4, 8192×2 and 16384×1.
+    Parameters
+    ----------
+    shapes
+        Words and bits that a block RAM can have.
+    in_luts
+        Whether look-up tables can be written (ECP5 DPR16X4: 16 words of 4 bits take three).
     """
-    shapes = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
-    return min(-(-depth // words) * -(-bits // width) for words, width in shapes)
+
+    shapes: tuple[tuple[int, int], ...]
+    in_luts: bool
+
+    def blocks(self, depth: int, bits: int) -> int:
+        """Block RAMs that a memory of ``depth`` words of ``bits`` bits takes: the cheapest shape."""
+        return min(-(-depth // words) * -(-bits // width) for words, width in self.shapes)
+
+    def small(self, depth: int, bits: int) -> Resources:
+        """A memory of few words, as yosys makes it: of look-up tables; else, if it pays for the block RAMs, of these."""
+        if self.in_luts:
+            blocks = -(-depth // 16)
+            return Resources(lut=blocks * -(-bits // 4) * 3 + (bits * blocks // 2 if blocks > 1 else 0))
+        blocks, size = self.blocks(depth, bits), depth * bits
+        return Resources(bram=blocks) if size > 64 * blocks else Resources(lut=bits * (depth // 2) + depth, ff=size)
 
 
-def lut_memory(depth: int, bits: int) -> int:
-    """LUT4 of a memory of ``depth`` words of ``bits`` bits in LUT RAM (ECP5 DPR16X4: 16 words of 4 bits, three LUTs)."""
-    blocks = -(-depth // 16)
-    return blocks * -(-bits // 4) * 3 + (bits * blocks // 2 if blocks > 1 else 0)
+#: ECP5 (DP16KD), Gowin (BSRAM), Xilinx (RAMB18).
+BLOCKS_18K = Memories(shapes=((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1)), in_luts=True)
+#: iCE40 (SB_RAM40_4K).
+BLOCKS_4K = Memories(shapes=((256, 16), (512, 8), (1024, 4), (2048, 2)), in_luts=False)

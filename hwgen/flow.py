@@ -50,7 +50,7 @@ class Choice:
     Parameters
     ----------
     resources
-        Of all stages, in LUT4 and block RAMs of 18 kbit.
+        Of all stages, in LUT4 and the board's block RAMs.
     """
 
     design: Design
@@ -93,7 +93,7 @@ def choose(
     ops = operators(graph, lambda share: progress("exact arithmetic", share))
     budget = board.for_layers
     multipliers = budget.dsp + (0 if dsp_only else budget.lut // SOFT_LUTS)
-    options = candidates(ops, multipliers, soft=not dsp_only)
+    options = candidates(ops, multipliers, soft=not dsp_only, memories=board.memories)
     if not all(options):
         raise HwgenError(f"the network needs more than the {multipliers} multipliers of {board.name}; choose a larger board")
     problem = Problem(
@@ -118,7 +118,7 @@ def choose(
         chosen = tuple(swapped(op, row[k], soft) for op, row, k, soft in picked)
         _check_length(ops, chosen, board)
         design = plan(graph, tuple(c.blocks for c in chosen))
-        resources = sum((s.params.cost().resources for s in design.stages), Resources())
+        resources = sum((s.params.cost(board.memories).resources for s in design.stages), Resources())
         over = _over(resources, board.limits)
         if not any(over.values()):
             return Choice(
@@ -250,7 +250,7 @@ def build(
             },
             vectors={name: _narrow(array) for name, array in vectors.items()},
         )
-        (fresh / "report.md").write_text(report(result, choice.design, choice.timing.bottleneck))
+        (fresh / "report.md").write_text(report(result, choice.design, choice.timing.bottleneck, target))
         (fresh / MODEL).write_bytes(loaded.SerializeToString(deterministic=True))
         tell("writing Verilog", 1.0)
     return result

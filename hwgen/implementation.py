@@ -145,11 +145,8 @@ def _synthesise(device: Device, board: Board, work: Path, log: Path, progress: P
     used = device.resources(netlist["modules"]["top"])
     over = [
         f"{name} needs {needed}, available {there}"
-        for name, needed, there in (
-            (n, getattr(used, n), getattr(board.budget, n) * (board.bram_kbit / 18 if n == "bram" else 1))
-            for n in ("lut", "ff", "dsp", "bram")
-        )
-        if needed > -(-there // 1)
+        for name, needed, there in ((n, getattr(used, n), getattr(board.budget, n)) for n in ("lut", "ff", "dsp", "bram"))
+        if needed > there
     ]
     if over:
         raise HwgenError(

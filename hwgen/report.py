@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from math import ceil
 
+from .board import Board
+from .cost import Memories
 from .mapping.design import Design, Stage
 from .results import BitstreamResult, BuildResult
 from .templates.fifo import FifoParams
@@ -13,7 +15,7 @@ __all__ = ["bitstream_report", "report"]
 NAMES = {"lut": "LUT", "ff": "FF", "dsp": "multiplier", "bram": "block RAM"}
 
 
-def report(result: BuildResult, design: Design, bottleneck: str) -> str:
+def report(result: BuildResult, design: Design, bottleneck: str, board: Board) -> str:
     """Per layer: templates, unrolling, MACs, cycles, multipliers, how busy, memory; totals beside the limit; FIFOs."""
     limit = ceil(result.macs / result.multipliers) if result.multipliers else 0
     proof = "proven optimal" if result.proven else "not proven: the best may lie between the two"
@@ -42,12 +44,13 @@ def report(result: BuildResult, design: Design, bottleneck: str) -> str:
             "lll:::::::",
             [*_layers(result), *_totals(result)],
         ),
-        "Busy: MACs ÷ (multipliers · initiation interval). Weights, tables and line buffers are in block RAM of 18 kbit; what",
+        "Busy: MACs ÷ (multipliers · initiation interval). Weights, tables and line buffers are in block RAM "
+        f"of {board.bram_kbit} kbit; what",
         "is small enough is in LUTs and counted there.",
         "",
         "## FIFOs",
         "",
-        *_fifos([s for s in design.stages if not s.node]),
+        *_fifos([s for s in design.stages if not s.node], board.memories),
     ]
     return "\n".join(lines)
 
@@ -137,11 +140,11 @@ def _totals(result: BuildResult) -> list[Sequence[str]]:
     ]
 
 
-def _fifos(between: Sequence[Stage]) -> list[str]:
+def _fifos(between: Sequence[Stage], memories: Memories) -> list[str]:
     """FIFOs, and what else connects layers."""
     fifos, others = [], []
     for stage in between:
-        stream, cost = stage.params.outputs[0], stage.params.cost().resources
+        stream, cost = stage.params.outputs[0], stage.params.cost(memories).resources
         row = (stage.name, f"{stream.bits}", f"{stream.words:,}", f"{cost.lut:,}", f"{cost.ff:,}", f"{cost.bram}")
         if isinstance(stage.params, FifoParams):
             fifos.append((row[0], f"{stage.params.depth:,}", *row[1:]))

@@ -220,7 +220,7 @@ class BitstreamResult:
     clock_mhz
         Of the accelerator.
     resources, predicted
-        Of the whole netlist, in LUTs, flip-flops, multipliers and block RAMs of 18 kbit; the cost models' of it.
+        Of the whole netlist, in LUTs, flip-flops, multipliers and block RAMs; the cost models' of it.
     seed
         Of the placement.
     critical_path

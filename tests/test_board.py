@@ -66,8 +66,9 @@ def test_ulx3s():
     }
 
 
-def test_limits_count_block_rams_of_18_kbit():
-    assert load_board("icebreaker").limits.bram == 30 * 4 // 18
+def test_memories_of_the_device():
+    assert load_board("icebreaker").limits.bram == 30
+    assert load_board("icebreaker").memories.blocks(1024, 10) == 3
 
 
 def test_file(tmp_path):

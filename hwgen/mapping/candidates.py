@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from ..cost import Resources
+from ..cost import BLOCKS_18K, Memories, Resources
 from ..graph import Graph
 from ..ilp.unroll import Edge, Option, Swap
 from ..templates.depthwise import DepthwiseParams
@@ -34,7 +34,9 @@ def operators(graph: Graph, progress: Callable[[float], None] = lambda share: No
     return tuple(made)
 
 
-def candidates(ops: tuple[Operator, ...], multipliers: int, *, soft: bool = False) -> tuple[tuple[Candidate, ...], ...]:
+def candidates(
+    ops: tuple[Operator, ...], multipliers: int, *, soft: bool = False, memories: Memories = BLOCKS_18K
+) -> tuple[tuple[Candidate, ...], ...]:
     """For each node the candidates that no other one of it beats in every respect, fastest first.
 
     Parameters
@@ -43,8 +45,10 @@ def candidates(ops: tuple[Operator, ...], multipliers: int, *, soft: bool = Fals
         At most, in a node.
     soft
         Whether multipliers may be made of LUTs instead of DSPs.
+    memories
+        The board's.
     """
-    return tuple(_undominated([_candidate(op, u, soft) for u in op.unrollings(multipliers)]) for op in ops)
+    return tuple(_undominated([_candidate(op, u, soft, memories) for u in op.unrollings(multipliers)]) for op in ops)
 
 
 def swapped(op: Operator, candidate: Candidate, soft: int) -> Candidate:
@@ -62,9 +66,9 @@ def _swap(blocks: tuple[Block, ...]) -> Swap | None:
     return None
 
 
-def _candidate(op: Operator, unrolling: Unrolling, soft: bool) -> Candidate:
+def _candidate(op: Operator, unrolling: Unrolling, soft: bool, memories: Memories) -> Candidate:
     blocks = op.blocks(unrolling)
-    costs = [b.params.cost() for b in blocks]
+    costs = [b.params.cost(memories) for b in blocks]
     return Candidate(
         unrolling=unrolling,
         blocks=blocks,

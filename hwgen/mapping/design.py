@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import networkx as nx
 from amaranth.lib import wiring
 
-from ..cost import Cost
+from ..cost import BLOCKS_18K, Cost, Memories
 from ..graph import Graph
 from ..streams import Stream, Words
 
@@ -26,7 +26,7 @@ class Template(Protocol):
     @property
     def compute(self) -> Callable[..., Any]: ...
 
-    def cost(self) -> Cost: ...
+    def cost(self, memories: Memories = BLOCKS_18K) -> Cost: ...
 
     @property
     def departures(self) -> Callable[..., Any]: ...

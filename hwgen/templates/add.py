@@ -14,7 +14,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType, clamp, gives_way, round_half_even
-from ..cost import Cost, Resources
+from ..cost import BLOCKS_18K, Cost, Memories, Resources
 from ..errors import HwgenError
 from ..graph import QuantType
 from ..streams import Stream, Words, serve
@@ -136,7 +136,7 @@ class AddParams:
     def accepted(self, k: Any, port: int = 0) -> Any:
         return k + self.latency
 
-    def cost(self) -> Cost:
+    def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
         """Modelled: both tables of a lane share block RAMs of 1024 × 18 bits with two ports; a LUT for each bit added."""
         term, quotient = self.term.bits, self.term.bits + 1 - self.shift
         lut = term + 1 + 2 * quotient + self.output.bits

@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType
-from ..cost import Cost, Resources
+from ..cost import BLOCKS_18K, Cost, Memories, Resources
 from ..streams import Stream, Words, serve
 from .pieces import check_counts
 
@@ -61,7 +61,7 @@ class ArgMaxParams:
         """All of the next frame but its last word."""
         return (k + 2) * self.channels - 1
 
-    def cost(self) -> Cost:
+    def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
         """Largest element, its index, a counter and the output; a comparator of carry cells."""
         index = self.outputs[0].bits
         lut = self.element.bits + 6 * index

@@ -15,7 +15,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType
-from ..cost import Cost, Resources, bram_blocks
+from ..cost import BLOCKS_18K, Cost, Memories, Resources
 from ..errors import HwgenError
 from ..graph import Pads, Pair, QuantType, window_count
 from ..streams import Stream, Words, serve
@@ -138,16 +138,16 @@ class AverageParams:
         """Behind the result another waits, and behind that all but the last word of a window."""
         return (np.asarray(k) + 3) * self.words - 1
 
-    def cost(self) -> Cost:
+    def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
         bits = self.total.bits
         depth = self.sets << self.output.bits
         lane_lut = 3 * bits + 2 * self.output.bits  # add; compare; choose
         lane_ff = 3 * bits + 3 * self.output.bits
-        bram = self.lanes * bram_blocks(depth, bits)
+        bram = self.lanes * memories.blocks(depth, bits)
         if self.rounded:  # the place to round at, the sum's second addition; values
             lane_lut += 5 * bits
             lane_ff += 4 * bits
-            bram += self.lanes * bram_blocks(1 << self.input.bits, bits)
+            bram += self.lanes * memories.blocks(1 << self.input.bits, bits)
         positions = sum((n - 1).bit_length() for n in (len(self.row_sets), len(self.column_sets), self.groups, self.words))
         return Cost(
             cycles=self.vectors * self.interval,

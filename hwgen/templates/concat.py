@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType
-from ..cost import Cost, Resources
+from ..cost import BLOCKS_18K, Cost, Memories, Resources
 from ..streams import Stream, Words, serve
 from .pieces import check_counts
 
@@ -74,7 +74,7 @@ class ConcatParams:
     def accepted(self, k: Any, port: int = 0) -> Any:
         return self.needed(k, port)
 
-    def cost(self) -> Cost:
+    def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
         """An output register behind a multiplexer of the inputs (a LUT4 for each further input and bit), two counters."""
         bits, counters = self.outputs[0].bits, max(self.chunks).bit_length() + len(self.channels).bit_length()
         lut = bits * (len(self.channels) - 1) + 8 * counters

@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType
-from ..cost import Cost, Resources
+from ..cost import BLOCKS_18K, Cost, Memories, Resources
 from ..streams import Stream, Words, serve
 from .mac import Mac, MacParams, Weights, check_sums, pass_through
 from .pieces import check_counts
@@ -109,9 +109,9 @@ class DepthwiseParams:
         """The weight memory: integers (groups · words, lanes, rows)."""
         return self._checked(contents).reshape(-1, self.rows, self.lanes).transpose(0, 2, 1)
 
-    def cost(self) -> Cost:
+    def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
         """Modelled beyond the arithmetic: the input register."""
-        return Cost(cycles=self.inputs[0].words, resources=self.mac.resources() + Resources(ff=self.inputs[0].bits))
+        return Cost(cycles=self.inputs[0].words, resources=self.mac.resources(memories) + Resources(ff=self.inputs[0].bits))
 
     def departures(self, arrivals: np.ndarray) -> np.ndarray:
         return serve(arrivals)[self.words - 1 :: self.words] + self.mac.latency

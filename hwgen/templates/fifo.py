@@ -8,7 +8,7 @@ from amaranth import Module
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..cost import Cost, Resources, bram_blocks, lut_memory
+from ..cost import BLOCKS_18K, Cost, Memories, Resources
 from ..streams import Stream, Words, serve
 
 __all__ = ["Fifo", "FifoParams"]
@@ -64,13 +64,13 @@ class FifoParams:
     def accepted(self, k: Any, port: int = 0) -> Any:
         return k + self.depth
 
-    def cost(self) -> Cost:
+    def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
         counters = 2 * self.depth.bit_length()
         if self.in_bram:
-            resources = Resources(lut=4 * counters, ff=2 * counters, bram=bram_blocks(self.depth, self.stream.bits))
+            resources = Resources(lut=4 * counters, ff=2 * counters, bram=memories.blocks(self.depth, self.stream.bits))
         else:
-            words = lut_memory(self.depth, self.stream.bits)
-            resources = Resources(lut=words + 4 * counters, ff=2 * counters + self.stream.bits)
+            words = memories.small(self.depth, self.stream.bits)
+            resources = words + Resources(lut=4 * counters, ff=2 * counters + self.stream.bits)
         return Cost(cycles=self.stream.words, resources=resources)
 
     def create(self) -> "Fifo":

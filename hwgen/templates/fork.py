@@ -8,7 +8,7 @@ from amaranth import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..cost import Cost, Resources
+from ..cost import BLOCKS_18K, Cost, Memories, Resources
 from ..streams import Stream, Words, serve
 
 __all__ = ["Fork", "ForkParams"]
@@ -53,7 +53,7 @@ class ForkParams:
     def accepted(self, k: Any, port: int = 0) -> Any:
         return k + 1
 
-    def cost(self) -> Cost:
+    def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
         """One register for the word, a flag for each branch, and the tree that joins the flags."""
         flags = 2 * self.branches
         return Cost(cycles=self.stream.words, resources=Resources(lut=flags, ff=self.stream.bits + self.branches))

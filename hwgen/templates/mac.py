@@ -10,7 +10,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType
-from ..cost import Resources, bram_blocks
+from ..cost import BLOCKS_18K, Memories, Resources
 from .product import product_resources, product_stages, soft_product
 
 __all__ = ["LOGIC_DEPTH", "Mac", "MacParams", "Weights", "check_sums", "pack", "pass_through"]
@@ -147,7 +147,7 @@ class MacParams:
         each = Resources(lut=soft.lut, ff=soft.ff + self.weight.bits - delay, dsp=-1)
         return each, Resources(ff=self.multipliers * delay + self.lanes * self.operand.bits)
 
-    def resources(self) -> Resources:
+    def resources(self, memories: Memories = BLOCKS_18K) -> Resources:
         """Modelled: a LUT for each bit of an adder, two for an accumulator's (it starts anew), registers as written.
 
         Weights of up to ``LOGIC_DEPTH`` words are logic (a LUT4 holds 16 × 1 bit) with two registers behind, more block RAM,
@@ -167,7 +167,7 @@ class MacParams:
         control = 2 * (self.depth.bit_length() + self.steps.bit_length())
         lut, ff = lut + control, ff + control // 2 + 2 * self.stages
         if self.depth > LOGIC_DEPTH:
-            return Resources(lut=lut, ff=ff, dsp=hard, bram=bram_blocks(self.depth, self.weight_bits))
+            return Resources(lut=lut, ff=ff, dsp=hard, bram=memories.blocks(self.depth, self.weight_bits))
         logic = self.weight_bits * -(-self.depth // 16) if self.depth > 1 else 0
         return Resources(lut=lut + logic, ff=ff + 2 * self.weight_bits, dsp=hard)
 

@@ -10,7 +10,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType
-from ..cost import Cost, Resources, bram_blocks, lut_memory
+from ..cost import BLOCKS_18K, Cost, Memories, Resources
 from ..streams import Stream, Words, serve
 from .mac import LOGIC_DEPTH, Mac, MacParams, Weights, check_sums, pass_through
 from .pieces import check_counts
@@ -139,17 +139,17 @@ class MatrixVectorParams:
         split = rom.reshape(self.groups, self.folds, self.pe, self.depth, -1)
         return split.transpose(0, 1, 3, 2, 4).reshape(-1, self.pe, self.packing * self.sources)
 
-    def cost(self) -> Cost:
+    def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
         """Modelled beyond the arithmetic: operand memory (block RAM above ``LOGIC_DEPTH`` words), shift register, counters."""
-        resources = self.mac.resources()
+        resources = self.mac.resources(memories)
         if self.buffered:
             bits, words = self.sources * self.packing * self.operand.bits, 2 * self.depth
             counters = 4 * words.bit_length() + self.words.bit_length() + self.packing.bit_length() + self.folds.bit_length()
             ff = (self.packing - 1) * self.sources * self.operand.bits + counters
             if words > LOGIC_DEPTH:
-                resources += Resources(lut=2 * counters, ff=ff, bram=bram_blocks(words, bits))
+                resources += Resources(lut=2 * counters, ff=ff, bram=memories.blocks(words, bits))
             else:
-                resources += Resources(lut=2 * counters + lut_memory(words, bits), ff=ff + bits)
+                resources += Resources(lut=2 * counters, ff=ff + bits) + memories.small(words, bits)
         else:
             resources += Resources(ff=self.inputs[0].bits)
         cycles = self.vectors * self.groups * max(self.words, self.depth * self.folds)

@@ -10,7 +10,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType
-from ..cost import Cost, Resources, bram_blocks
+from ..cost import BLOCKS_18K, Cost, Memories, Resources
 from ..streams import Stream, Words, serve
 from .pieces import check_counts
 
@@ -77,9 +77,9 @@ class PairTableParams:
     def accepted(self, k: Any, port: int = 0) -> Any:
         return k + 1
 
-    def cost(self) -> Cost:
+    def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
         """A block RAM table for each lane; a few LUTs for the handshake."""
-        bram = self.lanes * bram_blocks(1 << self.a.bits + self.b.bits, self.output.bits)
+        bram = self.lanes * memories.blocks(1 << self.a.bits + self.b.bits, self.output.bits)
         return Cost(cycles=self.words, resources=Resources(lut=4, ff=1, bram=bram))
 
     def create(self, contents: PairTableContents) -> "PairTable":

@@ -9,7 +9,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType
-from ..cost import Cost, Resources, bram_blocks, lut_memory
+from ..cost import BLOCKS_18K, Cost, Memories, Resources
 from ..streams import Stream, Words, serve
 from .pieces import check_counts
 
@@ -66,7 +66,7 @@ class WindowMaxParams:
         """Behind the finished word the pipeline is full."""
         return (np.asarray(k) + 1) * self.words + self.levels
 
-    def cost(self) -> Cost:
+    def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
         bits, count = self.element.bits, (self.words - 1).bit_length()
         tree = sum(-(-self.rows >> level) for level in range(1, self.levels + 1))  # registers of the tree for each lane
         comparisons = self.rows - 1 + (self.words > 1)
@@ -192,7 +192,7 @@ class GlobalSumParams:
     def accepted(self, k: Any, port: int = 0) -> Any:
         return self.needed(k) + self.latency - 1
 
-    def cost(self) -> Cost:
+    def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
         bits, word = self.outputs[0].bits, self.inputs[0].bits
         count = (self.chunks - 1).bit_length() + (self.pixels - 1).bit_length()
         lut = 2 * bits + 2 * count + 8  # adders and the zero they start from; counters and their comparisons
@@ -201,8 +201,9 @@ class GlobalSumParams:
             return Cost(cycles=self.inputs[0].words, resources=Resources(lut=lut, ff=ff + (self.chunks - 1) * bits))
         ff += bits + word + 2 * (self.chunks - 1).bit_length()  # the sum read, what waits for it, addresses
         if self.chunks <= 64:
-            return Cost(cycles=self.inputs[0].words, resources=Resources(lut=lut + lut_memory(self.chunks, bits), ff=ff + bits))
-        return Cost(cycles=self.inputs[0].words, resources=Resources(lut=lut, ff=ff, bram=bram_blocks(self.chunks, bits)))
+            resources = Resources(lut=lut, ff=ff + bits) + memories.small(self.chunks, bits)
+            return Cost(cycles=self.inputs[0].words, resources=resources)
+        return Cost(cycles=self.inputs[0].words, resources=Resources(lut=lut, ff=ff, bram=memories.blocks(self.chunks, bits)))
 
     def create(self) -> "GlobalSum":
         return GlobalSum(self)

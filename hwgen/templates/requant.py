@@ -13,7 +13,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType, clamp, gives_way, round_half_even
-from ..cost import Cost, Resources, bram_blocks
+from ..cost import BLOCKS_18K, Cost, Memories, Resources
 from ..streams import Stream, Words, serve
 from .mac import LOGIC_DEPTH
 from .pieces import check_counts, check_rounding, delay
@@ -199,7 +199,7 @@ class RequantParams:
         """The word in the holding register: of the output that is in its steps when output ``k + 1`` has followed."""
         return self._word(k + 2 + (self.latency - 1) // self.steps) + 1
 
-    def cost(self) -> Cost:
+    def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
         """Modelled, for each lane: a LUT for each bit gated and each bit added, two where the running sum starts anew.
 
         Scales of up to ``LOGIC_DEPTH`` words are logic (a LUT4 holds 16 × 1 bit), more are block RAM.
@@ -219,7 +219,7 @@ class RequantParams:
             lut += self.kept * acc
         lut += self.fixes * ((self.rows.bit_length() + acc) // 3 + 2)
         ff += self.kept * acc + self.fixes * (self.levels + 2)
-        bram = bram_blocks(self.rows, self.lanes * row) if self.rows > LOGIC_DEPTH else 0
+        bram = memories.blocks(self.rows, self.lanes * row) if self.rows > LOGIC_DEPTH else 0
         if 1 < self.rows <= LOGIC_DEPTH:
             lut += self.lanes * row * -(-self.rows // 16)
         return Cost(cycles=self.outputs[0].words * self.steps, resources=Resources(lut=lut, ff=ff, bram=bram))

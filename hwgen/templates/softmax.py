@@ -11,7 +11,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType, clamp
-from ..cost import Cost, Resources, bram_blocks, lut_memory
+from ..cost import BLOCKS_18K, Cost, Memories, Resources
 from ..errors import HwgenError
 from ..graph import QuantType
 from ..streams import Stream, Words, serve
@@ -103,13 +103,13 @@ class SoftmaxParams:
         """While a vector's last output word waits, the next vector may be read."""
         return ((k + 1) // self.channels + 1) * self.channels
 
-    def cost(self) -> Cost:
+    def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
         """Synthesised for ECP5: 890 LUT and 317 FF for 12 channels; block RAM for the tables and for a long vector."""
         counter, small = (self.channels - 1).bit_length(), self.channels <= 32
-        lut = 870 + 4 * counter + (lut_memory(self.channels, 8) if small else 0)
-        bram = bram_blocks(512, 32) + (0 if small else bram_blocks(self.channels, 8))
+        vector = memories.small(self.channels, 8) if small else Resources(bram=memories.blocks(self.channels, 8))
+        fixed = Resources(lut=870 + 4 * counter, ff=312 + counter, bram=memories.blocks(512, 32))
         cycles = self.vectors * (self.channels - 1 + self.gap)
-        return Cost(cycles=cycles, resources=Resources(lut=lut, ff=312 + counter, bram=bram))
+        return Cost(cycles=cycles, resources=fixed + vector)
 
     def create(self, contents: "SoftmaxContents") -> "Softmax":
         return Softmax(self, contents)

@@ -10,7 +10,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType, clamp
-from ..cost import Cost, Resources, bram_blocks
+from ..cost import BLOCKS_18K, Cost, Memories, Resources
 from ..streams import Stream, Words, serve
 
 __all__ = ["Table", "TableContents", "TableParams", "table_params"]
@@ -72,7 +72,7 @@ class TableParams:
     def accepted(self, k: Any, port: int = 0) -> Any:
         return k + self.latency
 
-    def cost(self) -> Cost:
+    def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
         """Synthesised for ECP5: a table of up to 256 words is LUTs, 19 for each output bit and lane at 256; from 512 words
         on it is block RAM, of which two lanes share one (two ports). A clamp is up to two comparators and a multiplexer.
         """
@@ -84,7 +84,7 @@ class TableParams:
         if element.bits <= LUT_ROM_BITS:
             lut = lanes * bits * max(1, 19 * (1 << element.bits) // 256)
             return Cost(cycles=self.stream.words, resources=Resources(lut=lut + 3, ff=2 * lanes * bits + 2))
-        bram = -(-lanes // 2) * bram_blocks(1 << element.bits, bits)
+        bram = -(-lanes // 2) * memories.blocks(1 << element.bits, bits)
         return Cost(cycles=self.stream.words, resources=Resources(lut=3, ff=lanes * bits + 2, bram=bram))
 
     def create(self, contents: "TableContents | None" = None) -> "Table":

@@ -8,7 +8,7 @@ from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..cost import Cost, Resources
+from ..cost import BLOCKS_18K, Cost, Memories, Resources
 from ..streams import Stream, Words, serve
 
 __all__ = ["Width", "WidthParams"]
@@ -67,7 +67,7 @@ class WidthParams:
     def accepted(self, k: Any, port: int = 0) -> Any:
         return self.needed(k)
 
-    def cost(self) -> Cost:
+    def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
         """One wide shift register; splitting puts a multiplexer (a LUT) before each bit."""
         bits = max(self.stream.bits, self.lanes * self.stream.element.bits)
         counter = max(self.joined, self.parts).bit_length()

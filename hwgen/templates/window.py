@@ -10,7 +10,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType
-from ..cost import Cost, Resources, bram_blocks, lut_memory
+from ..cost import BLOCKS_18K, Cost, Memories, Resources
 from ..graph import window_count
 from ..streams import Stream, Words, serve
 from .pieces import check_counts
@@ -173,10 +173,10 @@ class WindowParams:
         power = 1 << (depth - 1).bit_length()  # addresses that wrap by themselves, where that takes no more memory
         return power if self._memory(power) == self._memory(depth) else depth
 
-    def _memory(self, depth: int) -> Resources:
+    def _memory(self, depth: int, memories: Memories = BLOCKS_18K) -> Resources:
         """One copy of the memory. Beyond 64 words of LUT memory a block RAM is the better choice."""
         bits = self.inputs[0].bits
-        return Resources(lut=lut_memory(depth, bits)) if depth <= 64 else Resources(bram=bram_blocks(depth, bits))
+        return memories.small(depth, bits) if depth <= 64 else Resources(bram=memories.blocks(depth, bits))
 
     def compute(self, words: Words) -> Words:
         top, left, bottom, right = self.pads
@@ -220,7 +220,7 @@ class WindowParams:
         """While word k is on offer the next one has not been read, so its window's first word is still stored."""
         return self._received(self._first((np.asarray(k) + 1) // self.words_per_window) + self.capacity)
 
-    def cost(self) -> Cost:
+    def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
         address = (self.capacity - 1).bit_length()
         wrap = 0 if self.capacity == 1 << address else 1
         counters = sum((n - 1).bit_length() for n, _ in self.loops)
@@ -237,9 +237,9 @@ class WindowParams:
             + 8
         )
         ff = (self.rows + 1) * address + address * (1 + wrap) + 3 * balance + counters + padded + 4
-        copy = self._memory(self.capacity)
+        copy = self._memory(self.capacity, memories)
         lut += self.rows * copy.lut
-        ff += self.outputs[0].bits if copy.lut else 0
+        ff += self.rows * copy.ff + (self.outputs[0].bits if copy.lut else 0)
         cycles = max(self.outputs[0].words, self.written)
         return Cost(cycles=cycles, resources=Resources(lut=lut, ff=ff, bram=self.rows * copy.bram))
 

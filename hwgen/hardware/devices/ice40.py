@@ -14,9 +14,9 @@ _DEVICES = {"iCE40UP5K": "--up5k", "iCE40HX8K": "--hx8k", "iCE40HX4K": "--hx4k",
 
 
 class Ice40:
-    """A carry cell lies beside a look-up table of its own; block RAMs of 4 kbit count as 2/9 of one of 18 kbit."""
+    """A carry cell lies beside a look-up table of its own. There are no memories of look-up tables: yosys may choose."""
 
-    synthesis = "synth_ice40 -dsp"
+    synthesis = "setattr -unset ram_style a:ram_style=distributed; synth_ice40 -dsp"
     place_and_route = "nextpnr-ice40"
     packer = "icepack"
     ending = "bin"
@@ -36,7 +36,7 @@ class Ice40:
             lut=count_cells(module, {"SB_LUT4": 1}),
             ff=sum(cell["type"].startswith("SB_DFF") for cell in module["cells"].values()),
             dsp=count_cells(module, {"SB_MAC16": 1}),
-            bram=count_cells(module, {"SB_RAM40_4K": 4 / 18}),
+            bram=count_cells(module, {"SB_RAM40_4K": 1}),
         )
 
     def route_arguments(self, route: Route) -> Sequence[str]:
