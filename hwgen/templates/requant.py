@@ -62,6 +62,8 @@ class RequantParams:
         Limits of y.
     fixes
         How many single (channel, accumulator) pairs are corrected.
+    uniform
+        Whether all channels have the same ``mult`` and ``offset``, which then need no memory.
     """
 
     accumulator: IntType
@@ -80,6 +82,7 @@ class RequantParams:
     lo: int
     hi: int
     fixes: int = 0
+    uniform: bool = False
 
     def __post_init__(self) -> None:
         check_counts(self, "vectors", "groups", "channels", "pe", "lanes", "steps")
@@ -167,6 +170,8 @@ class RequantParams:
                 raise ValueError(f"{name} must have shape {shape}, not {value.shape}")
             if value.min() < element.min or value.max() > element.max:
                 raise ValueError(f"{name} must be {element}, not in {value.min()}..{value.max()}")
+            if self.uniform and value.min() < value.max():
+                raise ValueError(f"{name} must be the same for all channels, not in {value.min()}..{value.max()}")
         fixes = np.asarray(contents.fixes, np.int64)
         if fixes.shape != (self.fixes, 3):
             raise ValueError(f"fixes must have shape {(self.fixes, 3)}, not {fixes.shape}")
@@ -322,7 +327,7 @@ class Requant(wiring.Component):
         pairs = zip(self.scales.mult.tolist(), self.scales.offset.tolist(), strict=True)
         entries = [mult | (offset & (1 << p.offset.bits) - 1) << p.mult.bits for mult, offset in pairs]
         words = [sum(e << n * bits for n, e in enumerate(entries[i : i + p.lanes])) for i in range(0, len(entries), p.lanes)]
-        if len(set(words)) == 1:
+        if p.uniform or p.rows == 1:
             return Const(words[0], unsigned(p.lanes * bits))
         style = {"rom_style": "block" if p.rows > LOGIC_DEPTH else "logic"}
         m.submodules.rom = rom = Memory(shape=unsigned(p.lanes * bits), depth=p.rows, init=words, attrs=style)

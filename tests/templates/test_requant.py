@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from hwgen.arith import IntType
+from hwgen.hardware.verilog import convert
 from hwgen.requantise import requantise
 from hwgen.templates.requant import RequantParams, Scales
 from hwgen.testing import STALLS, run_streams
@@ -87,10 +88,13 @@ def test_requantisation_of_a_layer():
 
 
 def test_equal_scales_need_no_memory():
-    params, scales = block()
-    scales = Scales(mult=np.full(6, 77), offset=np.full(6, -999))
+    params, scales = block(uniform=True)[0], Scales(mult=np.full(6, 77), offset=np.full(6, -999))
+    assert "rom" not in convert(params.create(scales), "requant")
     words = random_words(params, 2)[0]
     assert (run_streams(params, [words], [18], contents=scales).outputs[0] == params.compute(words, scales)).all()
+
+    with pytest.raises(ValueError, match=r"offset must be the same for all channels, not in -999\.\.-998$"):
+        params.create(Scales(mult=scales.mult, offset=scales.offset + (np.arange(6) == 2)))
 
 
 @pytest.mark.parametrize("changes", SHAPES)

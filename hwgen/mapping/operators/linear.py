@@ -47,6 +47,7 @@ def requant_block(
         lo=lo,
         hi=hi,
         fixes=len(exact.fixes),
+        uniform=len(set(exact.mult.tolist())) == len(set(exact.offset.tolist())) == 1,
     )
     return Block(
         suffix="requant", params=params, contents=lambda: Scales(mult=exact.mult, offset=exact.offset, fixes=exact.fixes)
