@@ -79,10 +79,11 @@ def run_tool(
         )  # fmt: skip
         assert run.stdout is not None
         try:
-            for text in run.stdout:
-                file.write(text)
-                said.append(text)
-                line(text)
+            with run.stdout:
+                for text in run.stdout:
+                    file.write(text)
+                    said.append(text)
+                    line(text)
             code = run.wait()
         except BaseException:
             os.killpg(run.pid, signal.SIGKILL)
