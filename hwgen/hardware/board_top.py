@@ -37,8 +37,10 @@ class BoardTop(Elaboratable):
         m.d.comb += sync.clk.eq(clock)
         m.submodules.reset = ResetSynchronizer(~locked, domain="sync")
         m.submodules.linked = linked = Linked(self.name, self.params)
-        uart = platform.request("uart", 0)
-        m.d.comb += [linked.rx.eq(uart.rx.i), uart.tx.o.eq(linked.tx)]
+        uart = platform.request("uart", 0, dir="-")
+        m.submodules.rx = rx = io.Buffer("i", uart.rx)
+        m.submodules.tx = tx = io.Buffer("o", uart.tx)
+        m.d.comb += [linked.rx.eq(rx.i), tx.o.eq(linked.tx)]
         return m
 
 
