@@ -98,11 +98,20 @@ def outcome(folder, tmp_path_factory):
 
 @pytest.mark.parametrize(
     "name",
-    ["registers", "order_and_backpressure", "frames", "frames_with_pauses", "enable", "reset", "reset_by_register"],
+    [
+        "registers",
+        "order_and_backpressure",
+        "many_at_once",
+        "frames",
+        "frames_with_pauses",
+        "enable",
+        "reset",
+        "reset_by_register",
+    ],
 )
 def test_bus_and_streams(outcome, name):
     cases, log = outcome
-    assert len(cases) == 7
+    assert len(cases) == 8
     assert cases[name] is None, f"{cases[name]}\n{log[-6000:]}"
 
 
