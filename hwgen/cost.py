@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, fields
 
-__all__ = ["BLOCKS_4K", "BLOCKS_18K", "Cost", "Memories", "Resources"]
+import numpy as np
+
+__all__ = ["BLOCKS_4K", "BLOCKS_18K", "Cost", "Memories", "Resources", "distinct", "even"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +49,23 @@ class Cost:
     resources: Resources
 
 
+def even(bits: int) -> int:
+    """LUT4 of an adder of so many bits: a carry cell has two."""
+    return bits + bits % 2
+
+
+def distinct(columns: int, depth: int) -> int:
+    """How many of ``columns`` random columns of ``depth`` bits differ and are not constant, as expected.
+
+    Of a small table in logic, synthesis makes equal columns once.
+    """
+    kinds = 2 ** min(depth, 60) - 2
+    return round(kinds * -np.expm1(columns * np.log1p(-1 / kinds))) if kinds > 2 else min(columns, kinds)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Memories:
-    """What a device makes memories of.
+    """What a device makes memories of, and how yosys (``memory_libmap``) chooses.
 
     Parameters
     ----------
@@ -57,25 +73,80 @@ class Memories:
         Words and bits that a block RAM can have.
     in_luts
         Whether look-up tables can be written (ECP5 DPR16X4: 16 words of 4 bits take three).
+    unit
+        Bits that are written together, at most.
+    shared
+        Widest shape with two ports to read; beyond it one is for writing.
+    weight
+        What a block RAM weighs against a bit of a multiplexer of two.
     """
 
     shapes: tuple[tuple[int, int], ...]
     in_luts: bool
+    unit: int
+    shared: int
+    weight: int
 
-    def blocks(self, depth: int, bits: int) -> int:
-        """Block RAMs that a memory of ``depth`` words of ``bits`` bits takes: the cheapest shape."""
-        return min(-(-depth // words) * -(-bits // width) for words, width in self.shapes)
+    def _geometry(self, depth: int, bits: int, written: bool, reads: int) -> tuple[int, int]:
+        """Blocks and banks of the shape that weighs least, the narrowest of these.
+
+        A bank is as many words as a block has. Banks share blocks: the bits of one follow those of another. Where there is
+        more than one, multiplexers choose the bank of each word read.
+        """
+        best = (0, 0, 0)
+        for words, width in sorted(self.shapes, reverse=True):
+            banks, unit = -(-depth // words), min(self.unit, width) if written else 1
+            copies = reads if written or width > self.shared else -(-reads // 2)
+            blocks = -(-banks * -(-bits // unit) * unit // width) * copies
+            weight = self.weight * blocks + (banks - 1) * bits * reads + (banks if written and banks > 1 else 0)
+            if not best[1] or weight < best[0]:
+                best = (weight, blocks, banks)
+        return best[1:]
+
+    def blocks(self, depth: int, bits: int, *, written: bool = False, reads: int = 1) -> int:
+        """Block RAMs that a memory of ``depth`` words of ``bits`` bits takes.
+
+        Parameters
+        ----------
+        written
+            Whether it has a port to write.
+        reads
+            Ports to read.
+        """
+        return self._geometry(depth, bits, written, reads)[0]
+
+    def large(self, depth: int, bits: int, *, written: bool = False, reads: int = 1) -> Resources:
+        """A memory in block RAM, and the multiplexers of its banks with registers for the upper bits of the address."""
+        blocks, banks = self._geometry(depth, bits, written, reads)
+        if banks == 1:
+            return Resources(bram=blocks)
+        lut = reads * bits * -(-banks // 2) + (banks if written else 0)
+        return Resources(lut=lut, ff=reads * (banks - 1).bit_length(), bram=blocks)
 
     def small(self, depth: int, bits: int) -> Resources:
-        """A memory of few words, as yosys makes it: of look-up tables; else, if it pays for the block RAMs, of these."""
+        """A memory of few words, as yosys makes it: of look-up tables; else, if it pays for the block RAMs, of these.
+
+        Of look-up tables: a bank for each 16 words, a multiplexer to read, a LUT for each bank to say whether it is written,
+        and a register behind, as its words are read at once.
+        """
         if self.in_luts:
-            blocks = -(-depth // 16)
-            return Resources(lut=blocks * -(-bits // 4) * 3 + (bits * blocks // 2 if blocks > 1 else 0))
+            banks = -(-depth // 16)
+            return Resources(lut=banks * -(-bits // 4) * 3 + (bits * -(-banks // 2) + banks if banks > 1 else 0), ff=bits)
         blocks, size = self.blocks(depth, bits), depth * bits
-        return Resources(bram=blocks) if size > 64 * blocks else Resources(lut=bits * (depth // 2) + depth, ff=size)
+        return Resources(bram=blocks) if size > 64 * blocks else Resources(lut=bits * (depth // 2) + depth, ff=size + bits)
+
+    def chosen(self, depth: int, bits: int) -> Resources:
+        """A memory with a port to write and one to read, for which yosys chooses: look-up tables where these weigh less."""
+        banks = -(-depth // 16)
+        weight = 8 * banks * -(-bits // 4) + (banks - 1) * bits + banks
+        if self.in_luts and weight > self.weight * self.blocks(depth, bits, written=True):
+            return self.large(depth, bits, written=True)
+        return self.small(depth, bits)
 
 
 #: ECP5 (DP16KD), Gowin (BSRAM), Xilinx (RAMB18).
-BLOCKS_18K = Memories(shapes=((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1)), in_luts=True)
+BLOCKS_18K = Memories(
+    shapes=((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1)), in_luts=True, unit=9, shared=18, weight=256
+)
 #: iCE40 (SB_RAM40_4K).
-BLOCKS_4K = Memories(shapes=((256, 16), (512, 8), (1024, 4), (2048, 2)), in_luts=False)
+BLOCKS_4K = Memories(shapes=((256, 16), (512, 8), (1024, 4), (2048, 2)), in_luts=False, unit=1, shared=0, weight=128)

@@ -55,7 +55,7 @@ class ForkParams:
 
     def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
         """One register for the word, a flag for each branch, and the tree that joins the flags."""
-        flags = 2 * self.branches
+        flags = 8 * self.branches - 9  # each depends on all branches
         return Cost(cycles=self.stream.words, resources=Resources(lut=flags, ff=self.stream.bits + self.branches))
 
     def create(self) -> "Fork":

@@ -10,7 +10,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType
-from ..cost import BLOCKS_18K, Memories, Resources
+from ..cost import BLOCKS_18K, Memories, Resources, distinct, even
 from .product import product_resources, product_stages, soft_product
 
 __all__ = ["LOGIC_DEPTH", "Mac", "MacParams", "Weights", "check_sums", "pack", "pass_through"]
@@ -140,36 +140,57 @@ class MacParams:
         return (k + 1 + self.holds) * self.steps + self.latency - 1 - self.holds
 
     @property
+    def in_bram(self) -> bool:
+        """Whether the weights are in block RAM."""
+        return self.depth > LOGIC_DEPTH
+
+    @property
+    def columns(self) -> int:
+        """Bits of a word of the weight memory that differ, where it is logic."""
+        return self.weight_bits if self.in_bram else distinct(self.weight_bits, self.depth)
+
+    @property
     def swap(self) -> tuple[Resources, Resources]:
-        """What a multiplier of LUTs instead of a DSP adds to the resources, and what is added where there is one at all."""
+        """What a multiplier of LUTs instead of a DSP adds to the resources, and what is added where there is one at all.
+
+        Weight and operands have a register of their own before it, and the DSPs wait for its product.
+        """
         delay = self.level_bits(0) * (product_stages(self.weight) - 1)
-        soft = product_resources(self.operand, self.weight)
-        each = Resources(lut=soft.lut, ff=soft.ff + self.weight.bits - delay, dsp=-1)
+        soft, weight = product_resources(self.operand, self.weight), self.columns // self.multipliers
+        each = Resources(lut=soft.lut, ff=soft.ff + weight - delay, dsp=-1)
         return each, Resources(ff=self.multipliers * delay + self.lanes * self.operand.bits)
 
     def resources(self, memories: Memories = BLOCKS_18K) -> Resources:
-        """Modelled: a LUT for each bit of an adder, two for an accumulator's (it starts anew), registers as written.
-
-        Weights of up to ``LOGIC_DEPTH`` words are logic (a LUT4 holds 16 × 1 bit) with two registers behind, more block RAM,
-        which has the first of these. DSPs have the registers before and behind them.
+        """Modelled: carry chains for the adders of tree and accumulators (which start anew within the same LUTs), registers
+        as written; DSPs have the registers before and behind them.
         """
         lut = ff = 0
-        for level, count in enumerate(self.levels[1:], 1):
-            added = self.levels[level - 1] - count
-            lut += self.outputs * added * self.level_bits(level)
-            ff += self.outputs * count * self.level_bits(level)
-        lut += self.outputs * self.accumulator.bits * (1 if self.steps == 1 else 2)
-        hard, soft = self.multipliers - self.soft, product_resources(self.operand, self.weight)
-        lut += self.soft * soft.lut
-        ff += self.outputs * self.accumulator.bits * (1 + self.holds) + self.soft * (soft.ff + self.weight.bits)
-        ff += hard * self.level_bits(0) * (self.product_stages - 1)
-        ff += self.lanes * self.operand.bits * (2 if self.soft else 1)
-        control = 2 * (self.depth.bit_length() + self.steps.bit_length())
-        lut, ff = lut + control, ff + control // 2 + 2 * self.stages
-        if self.depth > LOGIC_DEPTH:
-            return Resources(lut=lut, ff=ff, dsp=hard, bram=memories.blocks(self.depth, self.weight_bits))
-        logic = self.weight_bits * -(-self.depth // 16) if self.depth > 1 else 0
-        return Resources(lut=lut + logic, ff=ff + 2 * self.weight_bits, dsp=hard)
+        widths = [self.level_bits(0)] * self.terms
+        for level in range(1, len(self.levels)):
+            pairs = len(widths) // 2
+            lut += self.outputs * pairs * even(self.level_bits(level))
+            widths = [self.level_bits(level)] * pairs + widths[2 * pairs :]
+            ff += self.outputs * sum(widths)
+        lut += self.outputs * even(self.accumulator.bits) if self.steps > 1 else 0
+        ff += self.outputs * self.accumulator.bits * (1 + self.holds) + self.lanes * self.operand.bits
+        lut += 2 * (self.depth.bit_length() + self.steps.bit_length()) + 6
+        ff += (self.depth - 1).bit_length() + (self.steps - 1).bit_length() + 2 * self.stages + 4
+        made = Resources(lut=lut, ff=ff, dsp=self.multipliers) + self._memory(memories)
+        if self.soft:
+            each, once = self.swap
+            made += Resources(**{n: getattr(once, n) + self.soft * getattr(each, n) for n in ("lut", "ff", "dsp")})
+        return made
+
+    def _memory(self, memories: Memories) -> Resources:
+        """The weight memory and the registers behind it, but the last.
+
+        Up to ``LOGIC_DEPTH`` words are logic (a LUT4 holds 16 × 1 bit), equal columns made once, with two registers behind.
+        Block RAM has both of these, or one where it has several banks.
+        """
+        if not self.in_bram:
+            return Resources(lut=self.columns * -(-self.depth // 16) if self.depth > 1 else 0, ff=2 * self.columns)
+        memory = memories.large(self.depth, self.weight_bits)
+        return memory + Resources(ff=self.weight_bits) if memory.lut else memory
 
 
 class Mac(wiring.Component):

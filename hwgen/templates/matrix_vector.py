@@ -147,9 +147,9 @@ class MatrixVectorParams:
             counters = 4 * words.bit_length() + self.words.bit_length() + self.packing.bit_length() + self.folds.bit_length()
             ff = (self.packing - 1) * self.sources * self.operand.bits + counters
             if words > LOGIC_DEPTH:
-                resources += Resources(lut=2 * counters, ff=ff, bram=memories.blocks(words, bits))
+                resources += Resources(lut=2 * counters, ff=ff) + memories.large(words, bits, written=True)
             else:
-                resources += Resources(lut=2 * counters, ff=ff + bits) + memories.small(words, bits)
+                resources += Resources(lut=2 * counters, ff=ff) + memories.small(words, bits)
         else:
             resources += Resources(ff=self.inputs[0].bits)
         cycles = self.vectors * self.groups * max(self.words, self.depth * self.folds)

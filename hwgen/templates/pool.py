@@ -201,9 +201,10 @@ class GlobalSumParams:
             return Cost(cycles=self.inputs[0].words, resources=Resources(lut=lut, ff=ff + (self.chunks - 1) * bits))
         ff += bits + word + 2 * (self.chunks - 1).bit_length()  # the sum read, what waits for it, addresses
         if self.chunks <= 64:
-            resources = Resources(lut=lut, ff=ff + bits) + memories.small(self.chunks, bits)
+            resources = Resources(lut=lut, ff=ff) + memories.small(self.chunks, bits)
             return Cost(cycles=self.inputs[0].words, resources=resources)
-        return Cost(cycles=self.inputs[0].words, resources=Resources(lut=lut, ff=ff, bram=memories.blocks(self.chunks, bits)))
+        resources = Resources(lut=lut, ff=ff) + memories.large(self.chunks, bits, written=True)
+        return Cost(cycles=self.inputs[0].words, resources=resources)
 
     def create(self) -> "GlobalSum":
         return GlobalSum(self)

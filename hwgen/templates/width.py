@@ -70,11 +70,11 @@ class WidthParams:
     def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
         """One wide shift register; splitting puts a multiplexer (a LUT) before each bit."""
         bits = max(self.stream.bits, self.lanes * self.stream.element.bits)
-        counter = max(self.joined, self.parts).bit_length()
+        counter = max(self.joined, self.parts).bit_length()  # whose next value is one of a few LUTs
         cycles = self.stream.words * self.parts
         if self.joined > 1:
-            return Cost(cycles=cycles, resources=Resources(lut=2 * counter + 3, ff=bits + counter))
-        return Cost(cycles=cycles, resources=Resources(lut=bits + 2 * counter + 4, ff=bits + counter + 2))
+            return Cost(cycles=cycles, resources=Resources(lut=min(30, 3 << counter - 1), ff=bits + counter))
+        return Cost(cycles=cycles, resources=Resources(lut=bits + 2 * counter + 3, ff=bits + counter + 2))
 
     def create(self) -> "Width":
         return Width(self)
