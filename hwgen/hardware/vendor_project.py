@@ -78,7 +78,7 @@ For a system add `{name}.v` and `{top}.v` to its project, and `{top}` to its blo
 is for this project alone: in a system the clock comes from elsewhere."""
 _BOARD_README = """\
 It makes `{top}.bit`: the accelerator at the serial line of the board's USB connector ({baud} baud), {mhz:g} MHz. Look in
-`{top}_timing.rpt` whether timing is met (WNS not negative)."""
+`{top}_timing.rpt` whether timing is met (WNS not negative). With the bitstream on the board, `hwgen run` talks to it."""
 
 
 @dataclass(frozen=True)
