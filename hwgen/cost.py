@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-__all__ = ["BLOCKS_4K", "BLOCKS_18K", "Cost", "Memories", "Resources", "distinct", "even"]
+__all__ = ["BLOCKS_4K", "BLOCKS_18K", "Cost", "Memories", "Resources", "distinct", "even", "logic_memory"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +61,11 @@ def distinct(columns: int, depth: int) -> int:
     """
     kinds = 2 ** min(depth, 60) - 2
     return round(kinds * -np.expm1(columns * np.log1p(-1 / kinds))) if kinds > 2 else min(columns, kinds)
+
+
+def logic_memory(columns: int, depth: int) -> int:
+    """LUT4 of a table in logic: each holds 16 × 1 bit; beyond that a multiplexer chooses."""
+    return columns if depth <= 16 else -(-columns * (depth + 16) // 16)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +125,7 @@ class Memories:
         blocks, banks = self._geometry(depth, bits, written, reads)
         if banks == 1:
             return Resources(bram=blocks)
-        lut = reads * bits * -(-banks // 2) + (banks if written else 0)
+        lut = (reads * bits << (banks - 1).bit_length() - 1) + (banks if written else 0)
         return Resources(lut=lut, ff=reads * (banks - 1).bit_length(), bram=blocks)
 
     def small(self, depth: int, bits: int) -> Resources:

@@ -14,12 +14,12 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType, clamp, gives_way, round_half_even
-from ..cost import BLOCKS_18K, Cost, Memories, Resources
+from ..cost import BLOCKS_18K, Cost, Memories, Resources, even
 from ..errors import HwgenError
 from ..graph import QuantType
 from ..streams import Stream, Words, serve
 from .pair_table import PairTableContents, PairTableParams
-from .pieces import check_counts, check_rounding, delay
+from .pieces import check_counts, check_rounding, clamp_luts, delay
 
 __all__ = ["Add", "AddParams", "AddTables", "add_block", "add_reference"]
 
@@ -137,17 +137,19 @@ class AddParams:
         return k + self.latency
 
     def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
-        """Modelled: both tables of a lane share block RAMs of 1024 × 18 bits with two ports; a LUT for each bit added."""
+        """Modelled: both tables of a lane share block RAM with two ports, which has the registers behind them, too; adder,
+        rounding, clamp. Bits of the sum below those that count have no register.
+        """
         term, quotient = self.term.bits, self.term.bits + 1 - self.shift
-        lut = term + 1 + 2 * quotient + self.output.bits
-        ff = 2 * term + term + 1 + self.output.bits
+        lut = even(term + 1) + clamp_luts(quotient, self.output, self.lo, self.hi)
+        ff = term + 1 - (self.shift if self.window < 0 else self.window) + self.output.bits
         if not self.plain:
-            lut, ff = lut + quotient + (self.shift - self.window) // 3, ff + quotient
+            lut, ff = lut + even(quotient) + (self.shift - self.window) // 3 + 2, ff + quotient
         lut += self.fixes * ((self.a.bits + self.b.bits) // 3 + 2)
         resources = Resources(
             lut=self.lanes * lut + 4,
             ff=self.lanes * (ff + self.fixes * (self.latency - 2)) + self.latency,
-            bram=self.lanes * -(-term // 18),
+            bram=self.lanes * memories.blocks(2 << max(self.a.bits, self.b.bits), term, reads=2),
         )
         return Cost(cycles=self.words, resources=resources)
 

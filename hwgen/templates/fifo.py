@@ -41,11 +41,6 @@ class FifoParams:
     def outputs(self) -> tuple[Stream, ...]:
         return (self.stream,)
 
-    @property
-    def in_bram(self) -> bool:
-        """Whether the words lie in block RAM: beyond what LUT memories of 16 words serve well."""
-        return self.depth > 32
-
     def compute(self, words: Words) -> Words:
         return words
 
@@ -65,13 +60,17 @@ class FifoParams:
         return k + self.depth
 
     def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
-        counters = 2 * self.depth.bit_length()
-        if self.in_bram:
-            resources = Resources(lut=4 * counters, ff=2 * counters, bram=memories.blocks(self.depth, self.stream.bits))
-        else:
-            words = memories.small(self.depth, self.stream.bits)
-            resources = words + Resources(lut=4 * counters, ff=2 * counters + self.stream.bits)
-        return Cost(cycles=self.stream.words, resources=resources)
+        """Modelled: addresses to read and to write, and how many words there are.
+
+        Yosys chooses what the memory is made of (:meth:`hwgen.cost.Memories.chosen`). Block RAM does not say what a word is
+        that is read while it is written: registers for what was written before, and a multiplexer, do.
+        """
+        address, bits = (self.depth - 2).bit_length(), self.stream.bits  # one word is in the output register
+        words = memories.chosen(self.depth - 1, bits)
+        counters = Resources(lut=6 * address + (35 if address > 4 else 12), ff=2 * address + (self.depth - 1).bit_length() + 1)
+        if words.bram:
+            words += Resources(lut=bits, ff=2 * bits + address + 2)
+        return Cost(cycles=self.stream.words, resources=words + counters)
 
     def create(self) -> "Fifo":
         return Fifo(self)

@@ -10,7 +10,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType
-from ..cost import BLOCKS_18K, Memories, Resources, distinct, even
+from ..cost import BLOCKS_18K, Memories, Resources, distinct, even, logic_memory
 from .product import product_resources, product_stages, soft_product
 
 __all__ = ["LOGIC_DEPTH", "Mac", "MacParams", "Weights", "check_sums", "pack", "pass_through"]
@@ -184,11 +184,11 @@ class MacParams:
     def _memory(self, memories: Memories) -> Resources:
         """The weight memory and the registers behind it, but the last.
 
-        Up to ``LOGIC_DEPTH`` words are logic (a LUT4 holds 16 × 1 bit), equal columns made once, with two registers behind.
+        Up to ``LOGIC_DEPTH`` words are logic, equal columns made once, with two registers behind.
         Block RAM has both of these, or one where it has several banks.
         """
         if not self.in_bram:
-            return Resources(lut=self.columns * -(-self.depth // 16) if self.depth > 1 else 0, ff=2 * self.columns)
+            return Resources(lut=logic_memory(self.columns, self.depth), ff=2 * self.columns)
         memory = memories.large(self.depth, self.weight_bits)
         return memory + Resources(ff=self.weight_bits) if memory.lut else memory
 

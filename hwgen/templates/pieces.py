@@ -4,7 +4,9 @@ from typing import Any
 
 from amaranth import Module, Signal, Value
 
-__all__ = ["check_counts", "check_rounding", "delay"]
+from ..arith import IntType
+
+__all__ = ["check_counts", "check_rounding", "clamp_luts", "delay"]
 
 
 def check_counts(params: Any, *names: str) -> None:
@@ -29,6 +31,16 @@ def check_rounding(params: Any, most: int) -> None:
         raise ValueError(f"lo and hi must be an interval of {params.output}, not {params.lo} and {params.hi}")
     if params.fixes < 0:
         raise ValueError(f"fixes must not be negative, not {params.fixes}")
+
+
+def clamp_luts(bits: int, output: IntType, lo: int, hi: int) -> int:
+    """LUT4 of the clamp of a signed number of ``bits`` bits to ``lo..hi``: two comparisons and what chooses.
+
+    Limits that are those of a type are compared by the upper bits alone.
+    """
+    low = bits if lo > output.min else bits - output.bits + 1
+    high = bits if hi < output.max else bits - output.bits + 1
+    return max(0, low + high) // 2 + output.bits
 
 
 def delay(m: Module, move: Value, value: Value, steps: int, name: str) -> Any:

@@ -199,7 +199,7 @@ class GlobalSumParams:
         ff = bits + word + count + self.latency + 2
         if not self.in_memory:
             return Cost(cycles=self.inputs[0].words, resources=Resources(lut=lut, ff=ff + (self.chunks - 1) * bits))
-        ff += bits + word + 2 * (self.chunks - 1).bit_length()  # the sum read, what waits for it, addresses
+        ff += bits + word + 3 * (self.chunks - 1).bit_length() + 2  # the sum read, what waits for it, addresses
         if self.chunks <= 64:
             resources = Resources(lut=lut, ff=ff) + memories.small(self.chunks, bits)
             return Cost(cycles=self.inputs[0].words, resources=resources)

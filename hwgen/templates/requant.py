@@ -13,10 +13,10 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType, clamp, gives_way, round_half_even
-from ..cost import BLOCKS_18K, Cost, Memories, Resources
+from ..cost import BLOCKS_18K, Cost, Memories, Resources, distinct, even, logic_memory
 from ..streams import Stream, Words, serve
 from .mac import LOGIC_DEPTH
-from .pieces import check_counts, check_rounding, delay
+from .pieces import check_counts, check_rounding, clamp_luts, delay
 
 __all__ = ["Requant", "RequantParams", "Scales"]
 
@@ -204,30 +204,60 @@ class RequantParams:
         """The word in the holding register: of the output that is in its steps when output ``k + 1`` has followed."""
         return self._word(k + 2 + (self.latency - 1) // self.steps) + 1
 
-    def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
-        """Modelled, for each lane: a LUT for each bit gated and each bit added, two where the running sum starts anew.
-
-        Scales of up to ``LOGIC_DEPTH`` words are logic (a LUT4 holds 16 × 1 bit), more are block RAM.
+    def _tree(self) -> Resources:
+        """The sums of the accumulator gated by each bit of a digit, four values to one: two carry-save adders (two LUTs a bit),
+        then a carry chain. The gates of one value or two find room in that.
         """
-        acc, total, quotient = self.accumulator.bits, self.total.bits, self.quotient.bits
-        row = self.mult.bits + self.offset.bits
-        tree = self.digit * acc + (self.digit - 1) * (acc + 2)
-        serial = self.steps > 1
-        lut = tree + total * (2 if serial else 1) + self.mult.bits * serial + 2 * quotient + 2 * self.output.bits
-        lut += quotient + (self.shift - self.window) // 3 if self.window >= 0 else 0
-        ff = 2 * acc + row + self.mult.bits + self.levels * self.offset.bits + total + self.digit * (self.steps - 1)
-        ff += 2 * quotient + self.output.bits + sum(-(-self.digit // 4**n) * (acc + 4**n) for n in range(1, self.levels + 1))
-        control = 2 * (self.rows.bit_length() + self.steps.bit_length() + self.folds.bit_length() + self.pe.bit_length())
-        lut, ff = self.lanes * (lut + self.output.bits), self.lanes * (ff + self.output.bits)
-        lut, ff = lut + control, ff + control // 2 + 3 * self.latency
+        lut = ff = 0
+        fixed = self.uniform and self.steps == 1  # then half of the bits are 0, as a rule
+        counts, width = (
+            [1] * (-(-self.digit // 2) if fixed else self.digit),
+            self.accumulator.bits + (not self.accumulator.signed),
+        )
+        for level in range(self.levels):
+            values, counts = counts, [sum(counts[i : i + 4]) for i in range(0, len(counts), 4)]
+            for i, bits in enumerate(counts):
+                n, term = len(values[4 * i : 4 * i + 4]), width + (values[4 * i] if level else 0)
+                gates = n * self.accumulator.bits if level == 0 and n > 2 and not fixed else 0
+                lut += gates + 2 * max(0, n - 2) * term + even(width + bits)
+                ff += width + bits
+        return Resources(lut=lut, ff=ff)
+
+    def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
+        """Modelled, for each lane: the adders, the running sum (twice, as it starts anew), rounding, clamp, spare place;
+        registers as written, those of bits that nothing reads left out.
+
+        Scales of up to ``LOGIC_DEPTH`` words are logic, equal columns made once; more are block RAM.
+        """
+        acc, total, quotient, serial = self.accumulator.bits, self.total.bits, self.quotient.bits, self.steps > 1
+        tree, output = self._tree(), self.output.bits
+        lut = tree.lut + even(total) + clamp_luts(quotient, self.output, self.lo, self.hi) + output
+        lut += total * (not self.uniform) + self.mult.bits - self.digit if serial else 0
+        ff = tree.ff + 2 * acc + total + 2 * quotient + 2 * output
+        if serial:
+            ff += max(0, self.digit * (self.steps - 1) - (self.shift if self.window < 0 else self.window))
+        if self.window >= 0:
+            lut, ff = lut + even(quotient) + (self.shift - self.window) // 3 + 2, ff + 2
+        lut, ff = self.lanes * lut, self.lanes * ff
         if self.kept > self.lanes:
-            lut += self.kept * acc
+            lut += (self.kept - self.lanes) * acc
         lut += self.fixes * ((self.rows.bit_length() + acc) // 3 + 2)
         ff += self.kept * acc + self.fixes * (self.levels + 2)
-        bram = memories.blocks(self.rows, self.lanes * row) if self.rows > LOGIC_DEPTH else 0
-        if 1 < self.rows <= LOGIC_DEPTH:
-            lut += self.lanes * row * -(-self.rows // 16)
-        return Cost(cycles=self.outputs[0].words * self.steps, resources=Resources(lut=lut, ff=ff, bram=bram))
+        lut += 2 * (self.rows.bit_length() + self.steps.bit_length() + self.folds.bit_length() + self.pe.bit_length()) + 6
+        ff += sum((n - 1).bit_length() for n in (self.rows, self.steps, self.folds, self.kept)) + 3 * self.levels + 12
+        resources = Resources(lut=lut, ff=ff) + self._scales(memories)
+        return Cost(cycles=self.outputs[0].words * self.steps, resources=resources)
+
+    def _scales(self, memories: Memories) -> Resources:
+        """The memory of scales and what holds its words on their way."""
+        mult, offset = self.lanes * self.mult.bits, self.lanes * self.offset.bits
+        if self.uniform or self.rows == 1:
+            return Resources(ff=mult if self.steps > 1 else 0)
+        if self.rows > LOGIC_DEPTH:
+            return memories.large(self.rows, mult + offset) + Resources(ff=mult + offset * (1 + self.levels))
+        columns = distinct(mult + offset, self.rows)
+        waiting = distinct(offset, self.rows) * (1 + self.levels) + (mult if self.steps > 1 else distinct(mult, self.rows))
+        return Resources(lut=logic_memory(columns, self.rows), ff=columns + waiting)
 
     def create(self, contents: Scales) -> "Requant":
         return Requant(self, self.checked(contents))

@@ -10,12 +10,14 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType
-from ..cost import BLOCKS_18K, Cost, Memories, Resources
+from ..cost import BLOCKS_18K, Cost, Memories, Resources, even
 from ..graph import window_count
 from ..streams import Stream, Words, serve
 from .pieces import check_counts
 
 __all__ = ["Window", "WindowParams"]
+
+LUT_DEPTH = 64  #: memories of more words are block RAM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,12 +173,13 @@ class WindowParams:
         exact = int((count - self._first(index[: 2 * windows])).max())
         depth = max(exact, ((self.kernel[0] - 1) * self.dilations[0] + 1 + self.strides[0]) * self.row)
         power = 1 << (depth - 1).bit_length()  # addresses that wrap by themselves, where that takes no more memory
-        return power if self._memory(power) == self._memory(depth) else depth
+        small, large = self._memory(depth), self._memory(power)
+        return power if (small.bram, small.bram or small.lut) == (large.bram, large.bram or large.lut) else depth
 
     def _memory(self, depth: int, memories: Memories = BLOCKS_18K) -> Resources:
-        """One copy of the memory. Beyond 64 words of LUT memory a block RAM is the better choice."""
+        """One copy of the memory. Beyond ``LUT_DEPTH`` words of LUT memory a block RAM is the better choice."""
         bits = self.inputs[0].bits
-        return memories.small(depth, bits) if depth <= 64 else Resources(bram=memories.blocks(depth, bits))
+        return memories.small(depth, bits) if depth <= LUT_DEPTH else memories.large(depth, bits, written=True)
 
     def compute(self, words: Words) -> Words:
         top, left, bottom, right = self.pads
@@ -221,27 +224,58 @@ class WindowParams:
         return self._received(self._first((np.asarray(k) + 1) // self.words_per_window) + self.capacity)
 
     def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
-        address = (self.capacity - 1).bit_length()
-        wrap = 0 if self.capacity == 1 << address else 1
-        counters = sum((n - 1).bit_length() for n, _ in self.loops)
-        balance = self.written.bit_length() + 1
-        padded = 2 * (self.written - 1).bit_length() if any(self.pads) else 0
+        """Modelled: addresses and balances are carry chains, twice as much and a choice where an address wraps; a register for
+        each bit of the steps that differs from the others.
+        """
+        address, bits = (self.capacity - 1).bit_length(), self.inputs[0].bits
+        wrap = self.capacity != 1 << address
+        chain = even(address) + (even(address + 1) + address if wrap else 0)
+        counters = [(n - 1).bit_length() for n, _ in self.loops]
+        balance = (2 * self.capacity + self.written).bit_length() + 1
+        steps, padded = self._step_bits(wrap), [(n - 1).bit_length() for n in self._padded_loops]
         lut = (
-            self.rows * address * (1 + 2 * wrap)  # add a step; add it less the capacity; choose
-            + address * (1 + wrap)  # the writer's address
-            + 2 * address  # choose the step, two forms
-            + 3 * balance  # two balances and the choice of their step
-            + 2 * counters
-            + 2 * padded  # counters and their comparisons
-            + (self.inputs[0].bits // 2 if any(self.pads) else 0)
-            + 8
+            (self.rows + 1) * chain
+            + 2 * even(balance)
+            + steps * (2 if sum(n > 0 for n in counters) > 4 else 1)
+            + 3 * sum(counters) // 2
+            + sum(2 * n + 5 for n in padded)
+            + (bits if padded else 0)
+            + 10
         )
-        ff = (self.rows + 1) * address + address * (1 + wrap) + 3 * balance + counters + padded + 4
-        copy = self._memory(self.capacity, memories)
-        lut += self.rows * copy.lut
-        ff += self.rows * copy.ff + (self.outputs[0].bits if copy.lut else 0)
-        cycles = max(self.outputs[0].words, self.written)
-        return Cost(cycles=cycles, resources=Resources(lut=lut, ff=ff, bram=self.rows * copy.bram))
+        ff = (self.rows + 1) * address + 2 * balance + steps + sum(counters) + sum(padded) + len(padded) + 1
+        resources = Resources(lut=lut, ff=ff)
+        for _ in range(self.rows):
+            resources += self._memory(self.capacity, memories)
+        return Cost(cycles=max(self.outputs[0].words, self.written), resources=resources)
+
+    @property
+    def _padded_loops(self) -> list[int]:
+        """Steps of the counters that know where padding is: of a row and of its rows, or of the whole image."""
+        top, left, bottom, right = self.pads
+        if left or right:
+            return [self.row, self._padded_height] if top or bottom else [self.row]
+        return [self.written] if top or bottom else []
+
+    def _step_bits(self, wrap: bool) -> int:
+        """Bits of the steps of address and window that are not constant and differ from each other."""
+        rows = [step for (n, _), step in zip(self.loops, self.steps, strict=True) if n > 1] + [self.steps[-1]]
+        values = np.array(rows)[:, [0, 1, 2] if wrap else [0, 2]]
+        columns = (values[..., None] >> np.arange(values.max(initial=self.capacity).item().bit_length() + 1) & 1).reshape(
+            len(rows), -1
+        )
+        return len({tuple(c) for c in columns.T.tolist() if 0 < sum(c) < len(rows)})
+
+    @property
+    def steps(self) -> list[tuple[int, int, int]]:
+        """For each loop, if it is the innermost that goes on: how far the next word lies, the same less the capacity, and minus
+        how far the next window lies (0 within a window).
+        """
+        counts, strides = zip(*self.loops, strict=True)
+        walked = np.concatenate(([0], np.cumsum([(n - 1) * s for n, s in self.loops])))
+        inner = len(counts) - 3
+        ups = [int(s - w) % self.capacity for s, w in zip(strides, walked, strict=False)]
+        jumps = [0] * inner + [int(s - w + walked[inner]) for s, w in zip(strides[inner:], walked[inner:], strict=False)]
+        return [(up, up - self.capacity, -jump) for up, jump in zip(ups, jumps, strict=True)]
 
     @property
     def loops(self) -> list[tuple[int, int]]:
@@ -296,7 +330,8 @@ class Window(wiring.Component):
             shape=p.inputs[0].bits,
             depth=p.capacity,
             init=[],
-            attrs={"no_rw_check": 1},  # a word is never read while it is written: no logic for that
+            # A word is never read while it is written: no logic for that.
+            attrs={"ram_style": "block" if p.capacity > LUT_DEPTH else "distributed", "no_rw_check": 1},
         )
         write, read, enable = Signal(), Signal(), Signal()
         up, down, jump = self._steps(m, read)
@@ -332,17 +367,14 @@ class Window(wiring.Component):
         The loops' counters are one step ahead of the addresses.
         """
         p = self.params
-        counts, strides = zip(*p.loops, strict=True)
-        walked = np.concatenate(([0], np.cumsum([(n - 1) * s for n, s in p.loops])))
-        inner = len(counts) - 3
-        ups = [int(s - w) % p.capacity for s, w in zip(strides, walked, strict=False)]
-        jumps = [0] * inner + [int(s - w + walked[inner]) for s, w in zip(strides[inner:], walked[inner:], strict=False)]
+        counts = [n for n, _ in p.loops]
         first = next((k for k, n in enumerate(counts) if n > 1), len(counts) - 1)
-        up = Signal(range(p.capacity), init=ups[first])
-        down = Signal(range(-p.capacity, 1), init=ups[first] - p.capacity)
-        jump = Signal(range(-max(jumps), 1), init=-jumps[first])
+        init = p.steps[first]
+        up = Signal(range(p.capacity), init=init[0])
+        down = Signal(range(-p.capacity, 1), init=init[1])
+        jump = Signal(range(min(step[2] for step in p.steps), 1), init=init[2])
 
-        choice: tuple[Any, Any, Any] = (ups[-1], ups[-1] - p.capacity, -jumps[-1])
+        choice: tuple[Any, Any, Any] = p.steps[-1]
         lasts: list[Value] = []
         for k, n in enumerate(counts[:-1]):
             counter = Signal(range(n), name=f"loop{k}", init=int(k == first))
@@ -352,8 +384,7 @@ class Window(wiring.Component):
                 m.d.sync += counter.eq(Mux(last, 0, counter + 1))
             lasts.append(last)
         for k in reversed(range(len(lasts))):
-            here = (ups[k], ups[k] - p.capacity, -jumps[k])
-            choice = tuple(Mux(lasts[k], other, this) for other, this in zip(choice, here, strict=True))
+            choice = tuple(Mux(lasts[k], other, this) for other, this in zip(choice, p.steps[k], strict=True))
         with m.If(read):
             m.d.sync += [up.eq(choice[0]), down.eq(choice[1]), jump.eq(choice[2])]
         return up, down, jump
