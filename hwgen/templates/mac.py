@@ -153,11 +153,12 @@ class MacParams:
     def swap(self) -> tuple[Resources, Resources]:
         """What a multiplier of LUTs instead of a DSP adds to the resources, and what is added where there is one at all.
 
-        Weight and operands have a register of their own before it, and the DSPs wait for its product.
+        Weight and operands have a register of their own before it, and the DSPs wait for its product. Of the weights'
+        registers there are fewer where columns of the memory are equal.
         """
         delay = self.level_bits(0) * (product_stages(self.weight) - 1)
-        soft, weight = product_resources(self.operand, self.weight), self.columns // self.multipliers
-        each = Resources(lut=soft.lut, ff=soft.ff + weight - delay, dsp=-1)
+        soft = product_resources(self.operand, self.weight)
+        each = Resources(lut=soft.lut, ff=soft.ff + self.weight.bits - delay, dsp=-1)
         return each, Resources(ff=self.multipliers * delay + self.lanes * self.operand.bits)
 
     def resources(self, memories: Memories = BLOCKS_18K) -> Resources:
@@ -178,7 +179,9 @@ class MacParams:
         made = Resources(lut=lut, ff=ff, dsp=self.multipliers) + self._memory(memories)
         if self.soft:
             each, once = self.swap
+            equal = max(0, self.soft * self.weight.bits - self.columns)
             made += Resources(**{n: getattr(once, n) + self.soft * getattr(each, n) for n in ("lut", "ff", "dsp")})
+            made += Resources(ff=-equal)
         return made
 
     def _memory(self, memories: Memories) -> Resources:
