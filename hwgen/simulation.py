@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,7 @@ def simulate(
     trace: Path | None = None,
     limit_cycles: int | None = None,
     progress: Callable[[int], None] | None = None,
+    netlist: str | None = None,
 ) -> SimulationResult:
     """Feed ``frames`` to the accelerator in ``folder`` and compare its streams with ``expected``.
 
@@ -106,6 +107,9 @@ def simulate(
         Give up after so many; None: after many times what the slowest design can need.
     progress
         Called now and then with the number of frames that are out.
+    netlist
+        Verilog to simulate instead of the folder's: what synthesis made of it, and models of the cells. Streams inside are
+        gone; ``expected`` can only be of the output.
 
     Raises
     ------
@@ -115,7 +119,8 @@ def simulate(
     """
     manifest = read_manifest(folder)
     tensors = manifest["tensors"]
-    unknown = sorted(set(expected) - set(tensors))
+    result = manifest["output"]["tensor"]
+    unknown = sorted(set(expected) - (set(tensors) if netlist is None else {result}))
     if unknown:
         raise ValueError(f"expected must name tensors of the design, not {', '.join(unknown)}")
     shape = tuple(tensors[manifest["input"]["tensor"]]["shape"])
@@ -125,8 +130,10 @@ def simulate(
         if array.shape != (len(frames), *tensors[name]["shape"]):
             wanted = (len(frames), *tensors[name]["shape"])
             raise ValueError(f"expected {name} must be {wanted}, not {array.shape}")
-    bench, watched = _bench(folder, manifest)
+    bench, watched = _bench(folder, manifest) if netlist is None else (_bare_bench(manifest, netlist), {})
     source, sink = bench.sources[0], bench.sinks[0]
+    if netlist is not None:
+        watched = {result: sink}
     idle_limit = 20_000 + 2 * sum(stage["cycles"] for stage in manifest["stages"])
     with tempfile.TemporaryDirectory(prefix="hwgen-") as temporary:
         outcome = bench.run(
@@ -156,7 +163,7 @@ def simulate(
         latency_cycles=int(out[0] - outcome.first_in[source.name][0]),
         cycles=outcome.cycles,
         cycles_per_second=outcome.cycles / outcome.seconds,
-        output=output.reshape(len(frames), *tensors[manifest["output"]["tensor"]]["shape"]),
+        output=output.reshape(len(frames), *tensors[result]["shape"]),
     )
 
 
@@ -167,10 +174,6 @@ def _bench(folder: Path, manifest: dict[str, Any]) -> tuple[Bench, dict[str, Cha
         text = (folder / f"{name}.v").read_text()
     except OSError as error:
         raise HwgenError(f"cannot read {folder / name}.v: {error.strerror}") from error
-    ends = []
-    for side, prefix in (("input", "s_axis"), ("output", "m_axis")):
-        signals = {role: f"{prefix}_t{short}" for role, short in (("payload", "data"), ("valid", "valid"), ("ready", "ready"))}
-        ends.append(Channel(name=prefix, stream=axis(_stream(manifest[side]["stream"])), **signals))
     probes = {
         link["wires"]: Channel(
             name=f"{link['wires']}_probe",
@@ -181,15 +184,21 @@ def _bench(folder: Path, manifest: dict[str, Any]) -> tuple[Bench, dict[str, Cha
     }
     watched = {tensor: probes[entry["wires"]] for tensor, entry in manifest["tensors"].items()}
     stored = {channel.name for channel in watched.values()}
-    bench = Bench(
-        name=name,
-        verilog=text,
-        sources=(ends[0],),
-        sinks=(ends[1],),
+    bench = replace(
+        _bare_bench(manifest, text),
         probes=tuple(c for c in probes.values() if c.name in stored),
         seen=tuple(c for c in probes.values() if c.name not in stored),
     )
     return bench, watched
+
+
+def _bare_bench(manifest: dict[str, Any], verilog: str) -> Bench:
+    """The bench that sees the ports alone."""
+    ends = []
+    for side, prefix in (("input", "s_axis"), ("output", "m_axis")):
+        signals = {role: f"{prefix}_t{short}" for role, short in (("payload", "data"), ("valid", "valid"), ("ready", "ready"))}
+        ends.append(Channel(name=prefix, stream=axis(_stream(manifest[side]["stream"])), **signals))
+    return Bench(name=manifest["name"], verilog=verilog, sources=(ends[0],), sinks=(ends[1],))
 
 
 def _stream(entry: dict[str, Any]) -> Stream:

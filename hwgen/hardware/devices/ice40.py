@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ...cost import Resources
+from ..ice40_multipliers import pair_multipliers
 from ..pll import Ice40Pll, ice40_pll
 from .base import Route, count_cells
 
@@ -29,7 +30,7 @@ class Ice40:
         return ice40_pll(input_mhz, mhz)
 
     def improve(self, module: dict[str, Any]) -> None:
-        """Nothing yet."""
+        pair_multipliers(module)
 
     def resources(self, module: dict[str, Any]) -> Resources:
         return Resources(
