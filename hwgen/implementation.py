@@ -1,11 +1,12 @@
 """From a build folder to a bitstream: synthesis, place-and-route, packing; written out."""
 
+import hashlib
 import json
 import re
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
@@ -18,7 +19,9 @@ from .errors import HwgenError
 from .hardware import carry, memories, multipliers
 from .hardware.board_top import board_files
 from .hardware.devices import Device, Route, device_of
-from .hardware.link import BAUD, link_params
+from .hardware.link import BAUD, LinkParams, link_params
+from .hardware.link_buffers import ring_contents
+from .hardware.placeholders import Rom, with_placeholders
 from .hardware.tools import find_tool, run_tool
 from .output import FORMAT, MARKER, OutputFolder, read_manifest
 from .report import bitstream_report
@@ -37,7 +40,8 @@ def bitstream(
 ) -> BitstreamResult:
     """Make the bitstream of the accelerator in ``folder``, which ``hwgen build`` wrote, in ``folder/bitstream``.
 
-    Place-and-route is kept by its content in :func:`hwgen.cache.cache_folder`.
+    Place-and-route is kept by its content in :func:`hwgen.cache.cache_folder`. Contents of block memories are not part of it
+    where the device's configuration can be filled afterwards: other weights in the same hardware take seconds.
 
     Parameters
     ----------
@@ -61,18 +65,26 @@ def bitstream(
     asked = clock or board.clock_mhz
     pll = device.pll(board.input_clock_mhz, asked)
     mhz = float(pll.mhz)
-    files = board_files(board, name, link_params(folder, Fraction(pll.mhz) * 1_000_000 / BAUD), pll)
+    params = link_params(folder, Fraction(pll.mhz) * 1_000_000 / BAUD)
+    text, roms = (folder / f"{name}.v").read_text(), ()
+    if device.fill:
+        text, roms, params = _without_contents(text, params)
+    files = board_files(board, name, params, pll)
     log = folder.resolve() / "bitstream.log"
     with OutputFolder(folder / "bitstream", MANIFEST) as fresh, tempfile.TemporaryDirectory() as temporary:
         log.write_text("")
         work = Path(temporary)
         (work / "top.il").write_text(files.rtlil)
         (work / "constraints").write_text(files.constraints)
-        shutil.copy(folder / f"{name}.v", work / "accelerator.v")
+        (work / "accelerator.v").write_text(text)
         used, report, seed = _routed(device, board, work, mhz, seeds, log, tell)
         tell("packing", 0.0)
+        if device.fill:
+            configuration = work / "configuration"
+            configuration.write_text(device.fill(configuration.read_text(), roms))
         file = f"{name}.{device.ending}"
-        run_tool(device.packer, device.pack_arguments(work / "configuration", fresh / file), work, log)
+        run_tool(device.packer, device.pack_arguments(Path("configuration"), Path(file)), work, log)
+        shutil.copy(work / file, fresh)
         predicted = Resources(**manifest["figures"]["resources"]) + board.link
         result = BitstreamResult(
             board=board.name,
@@ -94,6 +106,17 @@ def bitstream(
     return result
 
 
+def _without_contents(verilog: str, params: LinkParams) -> tuple[str, tuple[Rom, ...], LinkParams]:
+    """What is synthesised, what it is to hold afterwards, and the link with the identity that stands for all such contents.
+
+    So networks that differ in the contents of block memories only share one place-and-route.
+    """
+    text, roms = with_placeholders(verilog)
+    common = replace(params, design_id=hashlib.sha256(text.encode()).digest()[:8])
+    ring = Rom(module="link", memory="ring", bits=8, words=ring_contents(params), placeholder=ring_contents(common))
+    return text, (*roms, ring), common
+
+
 def _routed(
     device: Device, board: Board, work: Path, mhz: float, seeds: int, log: Path, progress: Progress
 ) -> tuple[Resources, dict[str, Any], int]:
@@ -112,19 +135,19 @@ def _routed(
     best = 0.0
     for seed in range(1, seeds + 1):
         route = Route(
-            netlist=work / "netlist.json", constraints=work / "constraints", configuration=work / "configuration",
-            report=work / "report.json", mhz=mhz, seed=seed,
+            netlist=Path("netlist.json"), constraints=Path("constraints"), configuration=Path("configuration"),
+            report=Path("report.json"), mhz=mhz, seed=seed,
         )  # fmt: skip
         entry = root / key_of([*sources, *tools, *code, device.name, device.synthesis, f"{mhz}", f"{seed}"])
         with locked(entry):
             if not intact(entry):
-                if not route.netlist.exists():
+                if not (work / route.netlist).exists():
                     _synthesise(device, board, work, log, progress)
                 run_tool(device.place_and_route, device.route_arguments(route), work, log, _Steps(seed, progress))
-                store(entry, [route.configuration, route.report, work / "used.json"])
+                store(entry, [work / file for file in (route.configuration, route.report, "used.json")])
         for file in ("configuration", "report.json", "used.json"):
             shutil.copy(entry / file, work)
-        report = json.loads(route.report.read_text())
+        report = json.loads((work / route.report).read_text())
         if all(clock["achieved"] >= clock["constraint"] for clock in report["fmax"].values()):
             return Resources(**json.loads((work / "used.json").read_text())), report, seed
         best = max(best, _fmax(report))
@@ -137,8 +160,7 @@ def _routed(
 def _synthesise(device: Device, board: Board, work: Path, log: Path, progress: Progress) -> None:
     """``work/netlist.json``, and what it takes in ``work/used.json``; ``HwgenError`` where that is more than there is."""
     progress("synthesis", 0.0)
-    read = "read_verilog accelerator.v; read_rtlil top.il; hierarchy -check -top top"
-    script = f"{read}; {device.synthesis} -top top -json netlist.json"
+    script = f"read_verilog accelerator.v; read_rtlil top.il; {device.synthesis} -top top -json netlist.json"
     run_tool("yosys", ["-q", "-p", script], work, log)
     netlist = json.loads((work / "netlist.json").read_text())
     device.improve(netlist["modules"]["top"])

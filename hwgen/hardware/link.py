@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from amaranth import ClockSignal, Instance, Module, Mux, ResetInserter, Signal
-from amaranth.lib import memory, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType
@@ -143,8 +143,6 @@ class Link(wiring.Component):
         m.submodules.sender = sender = PacketSender(max(longest, len(p.identity)))
         inputs, outputs = InputBuffer(p), OutputBuffer(p)
         m.submodules.inputs, m.submodules.outputs = in_reset(inputs), in_reset(outputs)
-        m.submodules.identity = identity = memory.Memory(shape=8, depth=len(p.identity), init=p.identity)
-        about = identity.read_port(domain="comb")
         wiring.connect(m, sender.o, uart_transmitter.i)
         for role in ("tdata", "tvalid", "tready", "tlast"):
             for inner, outer in ((inputs, f"s_axis_{role}"), (outputs, f"m_axis_{role}")):
@@ -155,7 +153,7 @@ class Link(wiring.Component):
         acked, sent, pointer = Signal(16), Signal(16), Signal(16)  # places in the output; pointer: of the byte being sent
         reported = Signal(16)  # consumed, as the host was last told
         identify, polled, answer, rejected = Signal(), Signal(), Signal(), Signal()  # what the host is to be told
-        identifying = Signal()
+        identifying, payload = Signal(), Signal(8)
         hold = Signal(range(RESET_CYCLES + 1), init=RESET_CYCLES)
         m.d.comb += [
             self.accelerator_reset.eq(hold != 0),
@@ -168,7 +166,7 @@ class Link(wiring.Component):
             inputs.close.eq(receiver.done),
             outputs.acked.eq(acked),
             outputs.address.eq(pointer),
-            about.addr.eq(pointer),
+            outputs.identity.eq(identifying),
         ]
         with m.If(hold != 0):
             m.d.sync += hold.eq(hold - 1)
@@ -188,8 +186,9 @@ class Link(wiring.Component):
             sender.header.offset.eq(Mux(polled, poll, sent)),
             sender.header.received.eq(inputs.received),
             sender.header.consumed.eq(inputs.consumed),
-            sender.payload.eq(Mux(identifying, about.data, outputs.data)),
+            sender.payload.eq(payload),
         ]
+        m.d.sync += payload.eq(outputs.data)
         with m.If(sender.advance):
             m.d.sync += pointer.eq(pointer + 1)
         with m.If(go):

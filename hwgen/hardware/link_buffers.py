@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Any
 from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from .packets import CRC
 
 if TYPE_CHECKING:
     from .link import LinkParams
 
-__all__ = ["InputBuffer", "OutputBuffer"]
+__all__ = ["InputBuffer", "OutputBuffer", "ring_contents"]
 
 
 class InputBuffer(wiring.Component):
@@ -63,6 +64,11 @@ class InputBuffer(wiring.Component):
         return m
 
 
+def ring_contents(params: "LinkParams") -> tuple[int, ...]:
+    """What the output's memory holds at first: the ring, and behind it the board's identity."""
+    return (*bytes(params.output_buffer), *params.identity.ljust(params.output_buffer, b"\0"))
+
+
 class OutputBuffer(wiring.Component):
     """Output words of the accelerator into a ring, each frame with its trailer behind it.
 
@@ -71,17 +77,18 @@ class OutputBuffer(wiring.Component):
     acked : bytes that the host has, modulo 2^16: their place is free
     committed : bytes that may be sent: whole frames, and full packets of an unfinished one
     address, data : the ring; ``data`` is a cycle later
+    identity : whether ``address`` is a byte of the board's identity, which is kept in the same memory
     """
 
     def __init__(self, params: "LinkParams"):
         self.params = params
-        ring = {"acked": In(16), "committed": Out(16), "address": In(16), "data": Out(8)}
+        ring = {"acked": In(16), "committed": Out(16), "address": In(16), "identity": In(1), "data": Out(8)}
         word = {"tdata": In(8 * params.output_bytes), "tvalid": In(1), "tready": Out(1), "tlast": In(1)}
         super().__init__({**ring, **word})
 
     def elaborate(self, platform: Any) -> Module:
         m, p = Module(), self.params
-        m.submodules.ring = ring = memory.Memory(shape=8, depth=p.output_buffer, init=[])
+        m.submodules.ring = ring = memory.Memory(shape=8, depth=2 * p.output_buffer, init=ring_contents(p))
         m.submodules.crc = check = CRC(8).create()
         write, read = ring.write_port(), ring.read_port()
         written, number, now, time = Signal(16), Signal(16), Signal(32), Signal(32)
@@ -90,9 +97,9 @@ class OutputBuffer(wiring.Component):
         byte, offered, frame_end = Signal(8), Signal(), Signal()
         take = offered & ((written - self.acked)[:16] != p.output_buffer)
         m.d.comb += [
-            read.addr.eq(self.address),
+            read.addr.eq(Cat(self.address[: exact_log2(p.output_buffer)], self.identity)),
             self.data.eq(read.data),
-            write.addr.eq(written),
+            write.addr.eq(written[: exact_log2(p.output_buffer)]),
             write.data.eq(byte),
             write.en.eq(take),
             check.data.eq(byte),

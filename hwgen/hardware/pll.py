@@ -186,7 +186,7 @@ def ecp5_pll(input_mhz: float, mhz: float) -> Ecp5Pll:
             for f in range(1, 81)
             if Fraction("3.125") <= source / r <= 400
             for o in range(1, 129)
-            if 400 <= source / r * f * o <= 800
+            if 400 <= source / r * f * o <= 800 and source / r * f <= 400
         ),
         mhz,
     )

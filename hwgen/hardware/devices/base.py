@@ -1,11 +1,12 @@
 """What a device family provides for a bitstream."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from ...cost import Resources
+from ..placeholders import Rom
 from ..pll import Pll
 
 __all__ = ["Device", "Route", "count_cells"]
@@ -13,7 +14,10 @@ __all__ = ["Device", "Route", "count_cells"]
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """Files of a place-and-route: netlist and constraints in, configuration and report out; the clock asked for; the seed."""
+    """Files of a place-and-route: netlist and constraints in, configuration and report out; the clock asked for; the seed.
+
+    Names in the folder that programs run in: those of WebAssembly see no other.
+    """
 
     netlist: Path
     constraints: Path
@@ -36,6 +40,8 @@ class Device(Protocol):
         Names of the programs, see :mod:`hwgen.hardware.tools`.
     ending
         Of the bitstream's file name.
+    fill
+        Puts memories' words into a finished configuration, in place of their placeholders; None where that is not done here.
     """
 
     name: str
@@ -43,6 +49,9 @@ class Device(Protocol):
     place_and_route: str
     packer: str
     ending: str
+
+    @property
+    def fill(self) -> Callable[[str, Sequence[Rom]], str] | None: ...
 
     def pll(self, input_mhz: float, mhz: float) -> Pll:
         """The PLL that makes ``mhz``."""

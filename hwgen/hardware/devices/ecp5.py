@@ -10,6 +10,7 @@ from ..memories import absorb_output_registers
 from ..multipliers import absorb_registers
 from ..pll import Ecp5Pll, ecp5_pll
 from .base import Route, count_cells
+from .ecp5_memories import fill_memories
 
 __all__ = ["Ecp5"]
 
@@ -24,6 +25,7 @@ class Ecp5:
     place_and_route = "nextpnr-ecp5"
     packer = "ecppack"
     ending = "bit"
+    fill = staticmethod(fill_memories)
 
     def __init__(self, name: str, device: str, package: str, speed: str):
         self.name = name
@@ -49,7 +51,7 @@ class Ecp5:
         return [
             *self.options, "--json", str(route.netlist), "--lpf", str(route.constraints), "--textcfg",
             str(route.configuration), "--report", str(route.report), "--freq", f"{route.mhz:g}", "--seed", str(route.seed),
-            "--timing-allow-fail",
+            "--timing-allow-fail", "--router", "router2",
         ]  # fmt: skip
 
     def pack_arguments(self, configuration: Path, bitstream: Path) -> Sequence[str]:

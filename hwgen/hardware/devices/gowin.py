@@ -18,6 +18,7 @@ class Gowin:
     place_and_route = "nextpnr-himbaechel"
     packer = "gowin_pack"
     ending = "fs"
+    fill = None
 
     def __init__(self, name: str, family: str):
         self.name, self.family = name, family

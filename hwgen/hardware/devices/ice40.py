@@ -21,6 +21,7 @@ class Ice40:
     place_and_route = "nextpnr-ice40"
     packer = "icepack"
     ending = "bin"
+    fill = None
 
     def __init__(self, name: str, device: str, package: str):
         self.name = name

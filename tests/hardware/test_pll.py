@@ -1,0 +1,50 @@
+import re
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from hwgen.errors import HwgenError
+from hwgen.hardware.pll import ecp5_pll, gowin_pll, ice40_pll
+
+
+def said(pattern, program, *arguments):
+    """The number that ``pattern`` finds in what a program of the toolchain says."""
+    run = subprocess.run(
+        [Path(sys.executable).with_name(program), *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
+    return float(re.search(pattern, run.stdout)[1])
+
+
+@pytest.mark.parametrize("mhz", [48, 100, 112.5])
+def test_ecp5(mhz):
+    pll = ecp5_pll(25, mhz)
+    assert abs(said(r"clkout0 frequency: ([\d.]+)", "yowasp-ecppll", "-i", "25", "-o", str(mhz)) - mhz) >= abs(pll.mhz - mhz)
+    assert pll.mhz == Fraction(25, pll.reference) * pll.feedback
+    assert 400 <= pll.vco <= 800
+
+
+@pytest.mark.parametrize("mhz", [20, 50])
+def test_ice40(mhz):
+    pll = ice40_pll(12, mhz)
+    assert float(pll.mhz) == said(r"F_PLLOUT: +([\d.]+) MHz \(achieved", "yowasp-icepll", "-i", "12", "-o", str(mhz))
+
+
+@pytest.mark.parametrize("mhz", [50, 81, 100])
+def test_gowin(mhz):
+    pll = gowin_pll(27, mhz)
+    found = said(r"Achieved output frequency: +([\d.]+)", "gowin_pll", "-i", "27", "-o", str(mhz), "-d", "GW2A-18 C8/I7")
+    assert abs(found - mhz) >= abs(float(pll.mhz) - mhz) - 0.001
+
+
+def test_out_of_reach():
+    with pytest.raises(HwgenError, match=r"^no PLL of this board makes 5 MHz: ask for another --clock$"):
+        ice40_pll(12, 5)
+    with pytest.raises(HwgenError, match=r"^no PLL of this board makes 500 MHz"):
+        ecp5_pll(25, 500)
