@@ -139,22 +139,17 @@ class AverageParams:
         return (np.asarray(k) + 3) * self.words - 1
 
     def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
+        """Modelled for each lane: adder, comparison; place to round at and second addition; two lanes share a block RAM."""
         bits = self.total.bits
-        depth = self.sets << self.output.bits
-        lane_lut = 3 * bits + 2 * self.output.bits  # add; compare; choose
-        lane_ff = 3 * bits + 3 * self.output.bits
-        bram = self.lanes * memories.blocks(depth, bits)
-        if self.rounded:  # the place to round at, the sum's second addition; values
-            lane_lut += 5 * bits
-            lane_ff += 4 * bits
-            bram += self.lanes * memories.blocks(1 << self.input.bits, bits)
-        positions = sum((n - 1).bit_length() for n in (len(self.row_sets), len(self.column_sets), self.groups, self.words))
-        return Cost(
-            cycles=self.vectors * self.interval,
-            resources=Resources(
-                lut=self.lanes * lane_lut + 3 * positions + 24, ff=self.lanes * lane_ff + positions + 16, bram=bram
-            ),
-        )
+        tables = memories.large(self.sets << self.output.bits, bits, reads=self.lanes)
+        lane_lut, lane_ff = 2 * bits + 6, 3 * bits + 3 * self.output.bits
+        if self.rounded:
+            lane_lut, lane_ff = lane_lut + 5 * bits, lane_ff + 2 * bits + 2 * (bits - 1 - MANTISSA)
+            tables += memories.large(1 << self.input.bits, bits, reads=self.lanes)
+        positions = sum((n - 1).bit_length() for n in (len(self.row_sets), len(self.column_sets), self.groups))
+        places = positions if self.sets > 1 else 0
+        resources = Resources(lut=self.lanes * lane_lut + places + 23, ff=self.lanes * lane_ff + places + 15) + tables
+        return Cost(cycles=self.vectors * self.interval, resources=resources)
 
     def create(self, contents: AverageTables) -> "Average":
         expected = (self.sets, (1 << self.output.bits) - 1)
@@ -339,7 +334,9 @@ class Average(wiring.Component):
         """What each lane's element adds, two cycles later."""
         p = self.params
         by_pattern = np.roll(self.contents.values, p.input.min).tolist()  # natural binary: -1 last
-        m.submodules.values = table = memory.Memory(shape=p.total.shape, depth=1 << p.input.bits, init=by_pattern)
+        m.submodules.values = table = memory.Memory(
+            shape=p.total.shape, depth=1 << p.input.bits, init=by_pattern, attrs={"rom_style": "block"}
+        )
         values = []
         for k in range(p.lanes):
             port = table.read_port()
@@ -356,7 +353,7 @@ class Average(wiring.Component):
         for level in range(bits):
             heap[:, 1 << level : 2 << level] = self.contents.thresholds[:, (1 << bits - 1 - level) - 1 :: 1 << bits - level]
         m.submodules.thresholds = table = memory.Memory(
-            shape=p.total.shape, depth=p.sets << bits, init=heap.reshape(-1).tolist()
+            shape=p.total.shape, depth=p.sets << bits, init=heap.reshape(-1).tolist(), attrs={"rom_style": "block"}
         )
         running, phase, level = Signal(), Signal(range(3)), Signal(range(bits))
         compare = running & (phase == 2)

@@ -76,9 +76,9 @@ class ConcatParams:
 
     def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
         """An output register behind a multiplexer of the inputs (a LUT4 for each further input and bit), two counters."""
-        bits, counters = self.outputs[0].bits, max(self.chunks).bit_length() + len(self.channels).bit_length()
-        lut = bits * (len(self.channels) - 1) + 8 * counters
-        return Cost(cycles=self.outputs[0].words, resources=Resources(lut=lut, ff=bits + counters + 1))
+        bits, inputs = self.outputs[0].bits, len(self.channels)
+        ff = bits + (max(self.chunks) - 1).bit_length() + (inputs - 1).bit_length() + 1
+        return Cost(cycles=self.outputs[0].words, resources=Resources(lut=bits * (inputs - 1) + 7 * inputs, ff=ff))
 
     def create(self) -> "Concat":
         return Concat(self)

@@ -110,7 +110,9 @@ class PairTable(wiring.Component):
         with m.If(move):
             m.d.sync += self.o.valid.eq(self.i0.valid & self.i1.valid)
         for lane in range(p.lanes):
-            memory = m.submodules[f"table{lane}"] = Memory(shape=p.output.shape, depth=len(self.values), init=self.values)
+            memory = m.submodules[f"table{lane}"] = Memory(
+                shape=p.output.shape, depth=len(self.values), init=self.values, attrs={"rom_style": "block"}
+            )
             read = memory.read_port()
             address = Cat(self.i1.payload[lane], self.i0.payload[lane])
             m.d.comb += [read.addr.eq(address), read.en.eq(move), self.o.payload[lane].eq(read.data)]

@@ -16,6 +16,9 @@ from .pieces import check_counts
 __all__ = ["GlobalSum", "GlobalSumParams", "WindowMax", "WindowMaxParams"]
 
 
+LUT_DEPTH = 64  #: memories of more words are block RAM
+
+
 @dataclass(frozen=True, kw_only=True)
 class WindowMaxParams:
     """The largest of each ``words`` consecutive words of ``rows·lanes`` elements, for each lane.
@@ -73,8 +76,8 @@ class WindowMaxParams:
         return Cost(
             cycles=self.vectors * self.words,
             resources=Resources(
-                lut=self.lanes * comparisons * 2 * bits + 2 * count + self.levels + 4,  # a carry chain, and the choice
-                ff=self.lanes * bits * (tree + 1) + count + self.levels + 2,
+                lut=self.lanes * comparisons * 2 * (bits + 1) + 2 * count + self.levels + 4,  # a carry chain, and the choice
+                ff=self.lanes * bits * (tree + 1) + count + self.levels + 1,
             ),
         )
 
@@ -195,12 +198,13 @@ class GlobalSumParams:
     def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
         bits, word = self.outputs[0].bits, self.inputs[0].bits
         count = (self.chunks - 1).bit_length() + (self.pixels - 1).bit_length()
-        lut = 2 * bits + 2 * count + 8  # adders and the zero they start from; counters and their comparisons
+        lut = bits + 2 * count + 4  # adders, which start anew within the same LUTs; counters and their comparisons
         ff = bits + word + count + self.latency + 2
         if not self.in_memory:
             return Cost(cycles=self.inputs[0].words, resources=Resources(lut=lut, ff=ff + (self.chunks - 1) * bits))
+        lut += bits + 4
         ff += bits + word + 3 * (self.chunks - 1).bit_length() + 2  # the sum read, what waits for it, addresses
-        if self.chunks <= 64:
+        if self.chunks <= LUT_DEPTH:
             resources = Resources(lut=lut, ff=ff) + memories.small(self.chunks, bits)
             return Cost(cycles=self.inputs[0].words, resources=resources)
         resources = Resources(lut=lut, ff=ff) + memories.large(self.chunks, bits, written=True)
@@ -247,7 +251,13 @@ class GlobalSum(wiring.Component):
         word = delayed(self.i.payload.as_value(), "word0")
         total = self.o.payload.as_value()
         if p.in_memory:
-            m.submodules.sums = sums = memory.Memory(shape=p.outputs[0].bits, depth=p.chunks, init=[])
+            m.submodules.sums = sums = memory.Memory(
+                shape=p.outputs[0].bits,
+                depth=p.chunks,
+                init=[],
+                # A sum is never read while it is written: no logic for that.
+                attrs={"ram_style": "block" if p.chunks > LUT_DEPTH else "distributed", "no_rw_check": 1},
+            )
             w_port, r_port = sums.write_port(), sums.read_port()
             m.d.comb += [r_port.addr.eq(chunk), r_port.en.eq(enable)]
             so_far = Signal(p.outputs[0].bits)

@@ -20,6 +20,7 @@ from .pieces import check_counts
 __all__ = ["Softmax", "SoftmaxContents", "SoftmaxParams", "softmax_params"]
 
 F32 = np.float32
+LUT_DEPTH = 32  #: vectors of more elements are in block RAM
 LEVELS = (1 << 22) - 1  #: quotients up to here are rounded to integers by adding 2**23
 FETCH = 5  #: cycles from an element's address to its float operand
 ADD = 7  #: cycles of a float addition
@@ -105,7 +106,7 @@ class SoftmaxParams:
 
     def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
         """Synthesised for ECP5: 642 LUT and 318 FF for 12 channels; block RAM for the tables and for a long vector."""
-        counter, small = (self.channels - 1).bit_length(), self.channels <= 32
+        counter, small = (self.channels - 1).bit_length(), self.channels <= LUT_DEPTH
         vector = memories.small(self.channels, 8) if small else Resources(bram=memories.blocks(self.channels, 8))
         fixed = Resources(lut=600 + 4 * counter, ff=312 + counter, bram=memories.blocks(512, 32))
         cycles = self.vectors * (self.channels - 1 + self.gap)
@@ -305,9 +306,15 @@ class Softmax(wiring.Component):
     def _fetch(self, m: Module, count: Signal, dividing: Signal) -> Any:
         """Store the vector; the float of element ``count``, FETCH cycles later."""
         p = self.params
-        m.submodules.vector = vector = Memory(shape=p.element.shape, depth=p.channels, init=[])
+        m.submodules.vector = vector = Memory(
+            shape=p.element.shape,
+            depth=p.channels,
+            init=[],
+            # What is read while it is written does not matter: no logic for that.
+            attrs={"ram_style": "block" if p.channels > LUT_DEPTH else "distributed", "no_rw_check": 1},
+        )
         tables = np.concatenate([self.contents.exponentials, self.contents.scaled])
-        m.submodules.tables = table = Memory(shape=FLOAT_BITS, depth=512, init=_unpack(tables))
+        m.submodules.tables = table = Memory(shape=FLOAT_BITS, depth=512, init=_unpack(tables), attrs={"rom_style": "block"})
         store, load, look_up = vector.write_port(), vector.read_port(), table.read_port()
         x, largest, index, operand = Signal(p.element.shape), Signal(p.element.shape), Signal(8), Signal(FLOAT)
         taken = self.i.valid & self.i.ready

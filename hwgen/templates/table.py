@@ -150,7 +150,12 @@ class Table(wiring.Component):
         values = np.roll(
             _table(self.params, self.contents), element.min
         ).tolist()  # addressed by the bits of x: negative ones last
-        m.submodules.table = table = Memory(shape=self.params.output.shape, depth=len(values), init=values)
+        m.submodules.table = table = Memory(
+            shape=self.params.output.shape,
+            depth=len(values),
+            init=values,
+            attrs={"rom_style": "block" if element.bits > LUT_ROM_BITS else "logic"},
+        )
         pending = Signal()
         with m.If(move):
             m.d.sync += [pending.eq(self.i.valid), self.o.valid.eq(pending)]
