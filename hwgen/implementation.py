@@ -66,7 +66,8 @@ def bitstream(
     pll = device.pll(board.input_clock_mhz, asked)
     mhz = float(pll.mhz)
     params = link_params(folder, Fraction(pll.mhz) * 1_000_000 / BAUD)
-    text, roms = (folder / f"{name}.v").read_text(), ()
+    text = (folder / f"{name}.v").read_text()
+    roms: tuple[Rom, ...] = ()
     if device.fill:
         text, roms, params = _without_contents(text, params)
     files = board_files(board, name, params, pll)

@@ -2,6 +2,7 @@
 
 import random
 import re
+from pathlib import Path
 
 import pytest
 
@@ -34,15 +35,11 @@ def configuration(folder, text):
     folder.mkdir()
     (folder / "top.v").write_text(text)
     (folder / "constraints").write_text("")
-    run_tool(
-        "yosys", ["-q", "-p", f"read_verilog top.v; {DEVICE.synthesis} -top top -json netlist.json"], folder, folder / "log"
-    )
-    files = {
-        name: folder.relative_to(folder) / name for name in ("netlist.json", "constraints", "configuration", "report.json")
-    }
+    script = f"read_verilog top.v; {DEVICE.synthesis} -top top -json netlist.json"
+    run_tool("yosys", ["-q", "-p", script], folder, folder / "log")
     route = Route(
-        netlist=files["netlist.json"], constraints=files["constraints"], configuration=files["configuration"],
-        report=files["report.json"], mhz=10, seed=1,
+        netlist=Path("netlist.json"), constraints=Path("constraints"), configuration=Path("configuration"),
+        report=Path("report.json"), mhz=10, seed=1,
     )  # fmt: skip
     run_tool(DEVICE.place_and_route, [*DEVICE.route_arguments(route), "--lpf-allow-unconstrained"], folder, folder / "log")
     return (folder / "configuration").read_text()
