@@ -34,13 +34,12 @@ def check_rounding(params: Any, most: int) -> None:
 
 
 def clamp_luts(bits: int, output: IntType, lo: int, hi: int) -> int:
-    """LUT4 of the clamp of a signed number of ``bits`` bits to ``lo..hi``: two comparisons and what chooses.
+    """LUT4 of the clamp of a signed number of ``bits`` bits to ``lo..hi``: comparisons and a LUT for each bit that comes out.
 
-    Limits that are those of a type are compared by the upper bits alone.
+    The bits beyond the output's are compared with its sign, up to about 15 LUTs; a limit within its range takes a few more.
     """
-    low = bits if lo > output.min else bits - output.bits + 1
-    high = bits if hi < output.max else bits - output.bits + 1
-    return max(0, low + high) // 2 + output.bits
+    beyond, limits = max(0, bits - output.bits), (lo > output.min) + (hi < output.max)
+    return min(15, 4 * beyond) + 6 * limits + output.bits if beyond or limits else 0
 
 
 def delay(m: Module, move: Value, value: Value, steps: int, name: str) -> Any:

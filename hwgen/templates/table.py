@@ -73,19 +73,19 @@ class TableParams:
         return k + self.latency
 
     def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
-        """Synthesised for ECP5: a table of up to 256 words is LUTs, 19 for each output bit and lane at 256; from 512 words
+        """Synthesised for ECP5: a table of up to 256 words is LUTs, 20 for each output bit and lane at 256; from 512 words
         on it is block RAM, of which two lanes share one (two ports). A clamp is up to two comparators and a multiplexer.
         """
         lanes, element, bits = self.stream.lanes, self.stream.element, self.output.bits
         if self.limits is not None:
             tests = (self.limits[0] > element.min) + (self.limits[1] < element.max)
-            lut = lanes * tests * (element.bits + 3 * bits // 4)
-            return Cost(cycles=self.stream.words, resources=Resources(lut=lut + 2, ff=lanes * bits + 1))
+            lut = lanes * tests * (element.bits + bits) // 2
+            return Cost(cycles=self.stream.words, resources=Resources(lut=lut + 1, ff=lanes * min(element.bits, bits) + 1))
         if element.bits <= LUT_ROM_BITS:
-            lut = lanes * bits * max(1, 19 * (1 << element.bits) // 256)
-            return Cost(cycles=self.stream.words, resources=Resources(lut=lut + 3, ff=2 * lanes * bits + 2))
-        bram = -(-lanes // 2) * memories.blocks(1 << element.bits, bits)
-        return Cost(cycles=self.stream.words, resources=Resources(lut=3, ff=lanes * bits + 2, bram=bram))
+            lut = lanes * bits * max(1, 20 * (1 << element.bits) // 256)
+            return Cost(cycles=self.stream.words, resources=Resources(lut=lut + 1, ff=2 * lanes * bits + 2))
+        bram = memories.blocks(1 << element.bits, bits, reads=lanes)
+        return Cost(cycles=self.stream.words, resources=Resources(lut=1, ff=lanes * bits + 2, bram=bram))
 
     def create(self, contents: "TableContents | None" = None) -> "Table":
         if self.limits is None:
