@@ -49,6 +49,9 @@ class Cost:
     resources: Resources
 
 
+BYPASS = 24  #: bits of multiplexers that weigh as much as the logic around a block RAM that is read while it is written
+
+
 def even(bits: int) -> int:
     """LUT4 of an adder of so many bits: a carry cell has two."""
     return bits + bits % 2
@@ -83,7 +86,7 @@ class Memories:
     shared
         Widest shape with two ports to read; beyond it one is for writing.
     weight
-        What a block RAM weighs against a bit of a multiplexer of two.
+        What a block RAM weighs, in bits of multiplexers of two words.
     """
 
     shapes: tuple[tuple[int, int], ...]
@@ -141,10 +144,13 @@ class Memories:
         return Resources(bram=blocks) if size > 64 * blocks else Resources(lut=bits * (depth // 2) + depth, ff=size + bits)
 
     def chosen(self, depth: int, bits: int) -> Resources:
-        """A memory with a port to write and one to read, for which yosys chooses: look-up tables where these weigh less."""
+        """A memory with a port to write and one to read, for which yosys chooses: look-up tables where these weigh less.
+
+        What is read is what was written before or at the same time, for which block RAM needs logic: that weighs ``BYPASS``.
+        """
         banks = -(-depth // 16)
         weight = 8 * banks * -(-bits // 4) + (banks - 1) * bits + banks
-        if self.in_luts and weight > self.weight * self.blocks(depth, bits, written=True):
+        if self.in_luts and weight > self.weight * self.blocks(depth, bits, written=True) + BYPASS:
             return self.large(depth, bits, written=True)
         return self.small(depth, bits)
 
