@@ -164,14 +164,15 @@ def bitstream(
         float | None, typer.Option(metavar="MHZ", callback=_positive, help="Of the accelerator; the board's unless given.")
     ] = None,
     seeds: Annotated[int, typer.Option(metavar="N", min=1, help="Placements to try until one meets timing.")] = 3,
+    liberty: Annotated[Path | None, typer.Option(metavar="X.lib", help="Cells of an ASIC process, for the board asic.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Synthesis, place-and-route, bitstream, with open tools."""
+    """Synthesis, place-and-route, bitstream, with open tools; a project for the vendor's tool where there are none."""
     with _loading():
         from . import implementation
 
     with _progress() as progress:
-        result = implementation.bitstream(folder, clock=clock, seeds=seeds, progress=progress)
+        result = implementation.bitstream(folder, clock=clock, seeds=seeds, liberty=liberty, progress=progress)
     _show(as_json, result.to_json(), lambda: bitstream_screen(result))
 
 

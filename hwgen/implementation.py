@@ -17,15 +17,17 @@ from .cache import cache_folder, intact, key_of, locked, store
 from .cost import Resources
 from .errors import HwgenError
 from .hardware import carry, memories, multipliers
+from .hardware.asic import asic_area
 from .hardware.board_top import board_files
 from .hardware.devices import Device, Route, device_of
 from .hardware.link import BAUD, LinkParams, link_params
 from .hardware.link_buffers import ring_contents
 from .hardware.placeholders import Rom, with_placeholders
 from .hardware.tools import find_tool, run_tool
+from .hardware.vendor_project import estimate, write_project
 from .output import FORMAT, MARKER, OutputFolder, read_manifest
 from .report import bitstream_report
-from .results import BitstreamResult, PathPart
+from .results import AsicResult, BitstreamResult, PathPart, ProjectResult
 
 __all__ = ["bitstream"]
 
@@ -36,9 +38,16 @@ SEEDS = 3
 
 
 def bitstream(
-    folder: Path, *, clock: float | None = None, seeds: int = SEEDS, progress: Progress | None = None
-) -> BitstreamResult:
+    folder: Path,
+    *,
+    clock: float | None = None,
+    seeds: int = SEEDS,
+    liberty: Path | None = None,
+    progress: Progress | None = None,
+) -> BitstreamResult | ProjectResult | AsicResult:
     """Make the bitstream of the accelerator in ``folder``, which ``hwgen build`` wrote, in ``folder/bitstream``.
+
+    For a device that has no open tools: a project for the vendor's. For the board ``asic``: netlist and area.
 
     Place-and-route is kept by its content in :func:`hwgen.cache.cache_folder`. Contents of block memories are not part of it
     where the device's configuration can be filled afterwards: other weights in the same hardware take seconds.
@@ -49,18 +58,71 @@ def bitstream(
         MHz; None: the board's.
     seeds
         How many placements to try until one meets timing.
+    liberty
+        The cells of an ASIC process.
 
     Raises
     ------
     HwgenError
-        If the folder is not hwgen's, its board has no open tools, a tool is missing or fails, the design does not fit, or
-        timing is not met.
+        If the folder is not hwgen's, a tool is missing or fails, the design does not fit, timing is not met, or the Liberty
+        file can't be used.
     """
     tell = progress or _silent
     manifest = read_manifest(folder)
     board = load_board(manifest["board"])
-    if board.makes != "bitstream":
-        raise HwgenError(f"{board.name} has no open place-and-route: its {board.makes} is not there yet")
+    if liberty is not None and board.flow != "asic":
+        raise HwgenError(f"a Liberty file is for the board asic, and {folder} is for {board.name}")
+    log = folder.resolve() / "bitstream.log"
+    with OutputFolder(folder / "bitstream", MANIFEST) as fresh:
+        log.write_text("")
+        result: BitstreamResult | ProjectResult | AsicResult
+        match board.flow:
+            case "verilog":
+                result = _project(folder, manifest, board, fresh, clock, log, tell)
+            case "asic":
+                result = _gates(folder, manifest, board, fresh, liberty, log, tell)
+            case _:
+                result = _bitstream(folder, manifest, board, fresh, clock, seeds, log, tell)
+                (fresh / "report.md").write_text(bitstream_report(result))
+        (fresh / MANIFEST).write_text(json.dumps({MARKER: FORMAT} | result.to_json(), indent=1) + "\n")
+        shutil.move(log, fresh / "log.txt")
+    return result
+
+
+def _project(
+    folder: Path, manifest: dict[str, Any], board: Board, fresh: Path, clock: float | None, log: Path, progress: Progress
+) -> ProjectResult:
+    mhz = write_project(folder, fresh, clock)
+    progress("estimating resources", 0.0)
+    return ProjectResult(
+        board=board.name,
+        device=board.device,
+        clock_mhz=mhz,
+        resources=estimate(folder, log),
+        predicted=Resources(**manifest["figures"]["resources"]),
+        project=str(folder / "bitstream"),
+    )
+
+
+def _gates(
+    folder: Path, manifest: dict[str, Any], board: Board, fresh: Path, liberty: Path | None, log: Path, progress: Progress
+) -> AsicResult:
+    progress("synthesis", 0.0)
+    file = f"{manifest['name']}_netlist.v"
+    area = asic_area(folder, log, liberty, fresh / file)
+    return AsicResult(board=board.name, **area.to_json(), netlist=str(folder / "bitstream" / file))
+
+
+def _bitstream(
+    folder: Path,
+    manifest: dict[str, Any],
+    board: Board,
+    fresh: Path,
+    clock: float | None,
+    seeds: int,
+    log: Path,
+    progress: Progress,
+) -> BitstreamResult:
     device, name = device_of(board), manifest["name"]
     asked = clock or board.clock_mhz
     pll = device.pll(board.input_clock_mhz, asked)
@@ -71,40 +133,33 @@ def bitstream(
     if device.fill:
         text, roms, params = _without_contents(text, params)
     files = board_files(board, name, params, pll)
-    log = folder.resolve() / "bitstream.log"
-    with OutputFolder(folder / "bitstream", MANIFEST) as fresh, tempfile.TemporaryDirectory() as temporary:
-        log.write_text("")
+    with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         (work / "top.il").write_text(files.rtlil)
         (work / "constraints").write_text(files.constraints)
         (work / "accelerator.v").write_text(text)
-        used, report, seed = _routed(device, board, work, mhz, seeds, log, tell)
-        tell("packing", 0.0)
+        used, report, seed = _routed(device, board, work, mhz, seeds, log, progress)
+        progress("packing", 0.0)
         if device.fill:
             configuration = work / "configuration"
             configuration.write_text(device.fill(configuration.read_text(), roms))
         file = f"{name}.{device.ending}"
         run_tool(device.packer, device.pack_arguments(Path("configuration"), Path(file)), work, log)
         shutil.copy(work / file, fresh)
-        predicted = Resources(**manifest["figures"]["resources"]) + board.link
-        result = BitstreamResult(
-            board=board.name,
-            device=device.name,
-            fmax_mhz=_fmax(report),
-            clock_mhz=mhz,
-            timing_met=True,
-            resources=used,
-            predicted=predicted,
-            bitstream=str(folder / "bitstream" / file),
-            seed=seed,
-            critical_path=_critical_path(report, {s["name"]: s["template"] for s in manifest["stages"]}),
-            utilisation={k: (v["used"], v["available"]) for k, v in report["utilization"].items() if v["used"]},
-            cycles=manifest["figures"]["interval_cycles"],
-        )
-        (fresh / "report.md").write_text(bitstream_report(result))
-        (fresh / MANIFEST).write_text(json.dumps({MARKER: FORMAT} | result.to_json(), indent=1) + "\n")
-        shutil.move(log, fresh / "log.txt")
-    return result
+    return BitstreamResult(
+        board=board.name,
+        device=device.name,
+        fmax_mhz=_fmax(report),
+        clock_mhz=mhz,
+        timing_met=True,
+        resources=used,
+        predicted=Resources(**manifest["figures"]["resources"]) + board.link,
+        bitstream=str(folder / "bitstream" / file),
+        seed=seed,
+        critical_path=_critical_path(report, {s["name"]: s["template"] for s in manifest["stages"]}),
+        utilisation={k: (v["used"], v["available"]) for k, v in report["utilization"].items() if v["used"]},
+        cycles=manifest["figures"]["interval_cycles"],
+    )
 
 
 def _without_contents(verilog: str, params: LinkParams) -> tuple[str, tuple[Rom, ...], LinkParams]:

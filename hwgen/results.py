@@ -8,12 +8,14 @@ import numpy as np
 from .cost import Resources
 
 __all__ = [
+    "AsicResult",
     "BitstreamResult",
     "BuildResult",
     "CheckResult",
     "LayerRow",
     "OperatorRow",
     "PathPart",
+    "ProjectResult",
     "RunResult",
     "SimulateResult",
 ]
@@ -262,3 +264,46 @@ class BitstreamResult:
             "critical_path": [asdict(part) for part in self.critical_path],
             "utilisation": {name: {"used": used, "available": there} for name, (used, there) in self.utilisation.items()},
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectResult:
+    """A project for the vendor's tool.
+
+    Parameters
+    ----------
+    clock_mhz
+        That it asks for.
+    resources, predicted
+        Of the accelerator, as yosys synthesises it for the device; the cost models' (in look-up tables of four inputs).
+    project
+        The folder.
+    """
+
+    board: str
+    device: str
+    clock_mhz: float
+    resources: Resources
+    predicted: Resources
+    project: str
+
+    def to_json(self) -> dict[str, Any]:
+        unknown = {"fmax_mhz": None, "timing_met": None, "bitstream": None}
+        return asdict(self) | asdict(self.resources) | unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class AsicResult:
+    """Gates and area, see :class:`hwgen.hardware.asic.AsicArea`; ``netlist``: the file."""
+
+    board: str
+    gates: int
+    flip_flops: int
+    nand2: float | None
+    area: float | None
+    ram_bits: int
+    rom_bits: int
+    netlist: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)

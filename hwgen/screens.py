@@ -12,7 +12,7 @@ from rich.text import Text
 
 from .board import Board
 from .cost import Resources
-from .results import BitstreamResult, BuildResult, CheckResult, RunResult, SimulateResult
+from .results import AsicResult, BitstreamResult, BuildResult, CheckResult, ProjectResult, RunResult, SimulateResult
 
 __all__ = [
     "bitstream_screen",
@@ -90,21 +90,40 @@ def build_screen(result: BuildResult) -> RenderableType:
     return Group(table, lines)
 
 
-def bitstream_screen(result: BitstreamResult) -> RenderableType:
-    """The clock, its critical path, resources beside the prediction."""
-    clock = f"{result.clock_mhz:g} MHz, and place-and-route reached {result.fmax_mhz:g} MHz with seed {result.seed}"
+def bitstream_screen(result: BitstreamResult | ProjectResult | AsicResult) -> RenderableType:
+    """The clock, its critical path, resources beside the prediction; of a project where it is; of an ASIC the area."""
+    if isinstance(result, AsicResult):
+        return _area(result)
     lines = _table("", "")
     lines.show_header = False
-    lines.add_row("clock", clock)
-    lines.add_row("frames/s", f"{result.fps:,.1f}")
-    stages = (f"{p.stage} ({p.template})" if p.template else p.stage for p in result.critical_path)
-    path = " → ".join(f"{stage} {p.ns:g} ns" for stage, p in zip(stages, result.critical_path, strict=True))
-    lines.add_row("critical path", escape(path))
-    lines.add_row("written to", escape(result.bitstream))
+    if isinstance(result, ProjectResult):
+        lines.add_row("clock", f"{result.clock_mhz:g} MHz asked for")
+        lines.add_row("written to", escape(f"{result.project}: README.md there has the command for the vendor's tool"))
+    else:
+        reached = f"place-and-route reached {result.fmax_mhz:g} MHz with seed {result.seed}"
+        lines.add_row("clock", f"{result.clock_mhz:g} MHz, and {reached}")
+        lines.add_row("frames/s", f"{result.fps:,.1f}")
+        stages = (f"{p.stage} ({p.template})" if p.template else p.stage for p in result.critical_path)
+        path = " → ".join(f"{stage} {p.ns:g} ns" for stage, p in zip(stages, result.critical_path, strict=True))
+        lines.add_row("critical path", escape(path))
+        lines.add_row("written to", escape(result.bitstream))
     table = _table("resource", "synthesised>", "predicted>")
     for f, label in zip(fields(Resources), ("LUT", "FF", "DSP", "block RAM"), strict=True):
         table.add_row(label, f"{getattr(result.resources, f.name):,}", f"{getattr(result.predicted, f.name):,}")
     return Group(lines, table)
+
+
+def _area(result: AsicResult) -> RenderableType:
+    lines = _table("", "")
+    lines.show_header = False
+    lines.add_row("cells", f"{result.gates:,} gates, {result.flip_flops:,} flip-flops")
+    if result.nand2 is not None:
+        lines.add_row("area", f"{result.nand2:,.0f} NAND2 equivalents, without memories")
+    if result.area is not None:
+        lines.add_row("area", f"{result.area:,.1f} in the Liberty file's unit, without memories")
+    lines.add_row("memories", f"{result.ram_bits:,} bits that are written, {result.rom_bits:,} that are only read")
+    lines.add_row("written to", escape(result.netlist))
+    return lines
 
 
 def simulate_screen(result: SimulateResult) -> RenderableType:

@@ -158,6 +158,23 @@ def test_not_hwgens(tmp_path):
         bitstream(tmp_path)
 
 
-def test_board_without_open_tools(tmp_path):
-    with pytest.raises(HwgenError, match=r"^zu3eg has no open place-and-route"):
-        bitstream(emitted(tmp_path / "tiny", "zu3eg"))
+def test_project_for_the_vendors_tool(tmp_path):
+    folder = emitted(tmp_path / "tiny", "zu3eg")
+    result = bitstream(folder, clock=250)
+    assert (result.clock_mhz, result.project) == (250, str(folder / "bitstream"))
+    assert result.resources.ff > 20
+    assert (folder / "bitstream/build.tcl").exists()
+    assert result.to_json()["fmax_mhz"] is None
+    with pytest.raises(HwgenError, match=r"^a Liberty file is for the board asic, and .* is for zu3eg$"):
+        bitstream(folder, liberty=tmp_path / "x.lib")
+
+
+def test_gates(tmp_path):
+    folder = emitted(tmp_path / "tiny", "asic")
+    result = bitstream(folder)
+    assert result.nand2 > result.flip_flops > 20
+    assert result.ram_bits == 24 * (3 + 39)  # the FIFOs, a word of each in a register
+    assert "module tiny" in Path(result.netlist).read_text()
+    with pytest.raises(HwgenError, match=r"^cannot read Liberty file .*x\.lib: No such file or directory$"):
+        bitstream(folder, liberty=tmp_path / "x.lib")
+    assert Path(result.netlist).exists()
