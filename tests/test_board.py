@@ -67,7 +67,7 @@ def test_ulx3s():
 
 
 def test_memories_of_the_device():
-    assert load_board("icebreaker").limits.bram == 30
+    assert load_board("icebreaker").limits.bram == 30 - 8
     assert load_board("icebreaker").memories.blocks(1024, 10) == 3
 
 
