@@ -64,7 +64,7 @@ class ArgMaxParams:
     def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
         """Largest element, its index, a counter and the output; a comparator of carry cells."""
         index = self.outputs[0].bits
-        lut = self.element.bits + 6 * index
+        lut = self.element.bits + 6 * index + 10
         return Cost(cycles=self.channels, resources=Resources(lut=lut, ff=self.element.bits + 3 * index + 1))
 
     def create(self) -> "ArgMax":

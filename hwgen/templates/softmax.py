@@ -108,7 +108,7 @@ class SoftmaxParams:
         """Synthesised for ECP5: 642 LUT and 318 FF for 12 channels; block RAM for the tables and for a long vector."""
         counter, small = (self.channels - 1).bit_length(), self.channels <= LUT_DEPTH
         vector = memories.small(self.channels, 8) if small else Resources(bram=memories.blocks(self.channels, 8))
-        fixed = Resources(lut=600 + 4 * counter, ff=312 + counter, bram=memories.blocks(512, 32))
+        fixed = Resources(lut=610 + 4 * counter, ff=310 + counter, bram=memories.blocks(512, 32))
         cycles = self.vectors * (self.channels - 1 + self.gap)
         return Cost(cycles=cycles, resources=fixed + vector)
 
