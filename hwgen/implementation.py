@@ -35,6 +35,7 @@ Progress = Callable[[str, float], None]
 PASSES = (carry, memories, multipliers)
 MANIFEST = "bitstream.json"
 SEEDS = 3
+SMALL = {"input_buffer": 512, "output_buffer": 256}  #: of the link where block RAMs have 4 kbit: one each
 
 
 def bitstream(
@@ -127,7 +128,7 @@ def _bitstream(
     asked = clock or board.clock_mhz
     pll = device.pll(board.input_clock_mhz, asked)
     mhz = float(pll.mhz)
-    params = link_params(folder, Fraction(pll.mhz) * 1_000_000 / BAUD)
+    params = link_params(folder, Fraction(pll.mhz) * 1_000_000 / BAUD, **(SMALL if board.bram_kbit < 18 else {}))
     text = (folder / f"{name}.v").read_text()
     roms: tuple[Rom, ...] = ()
     if device.fill:
