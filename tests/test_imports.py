@@ -19,7 +19,7 @@ LAYERS = (
     ("hardware",),
     ("simulation",),
     ("host",),
-    ("flow", "implementation"),
+    ("flow", "implementation", "netlist_check"),
     ("screens",),
     ("demo",),
     ("cli",),

@@ -36,6 +36,8 @@ class Device(Protocol):
         Full part number.
     synthesis
         Yosys's command for the family.
+    models
+        What Yosys reads for the cells' models.
     place_and_route, packer
         Names of the programs, see :mod:`hwgen.hardware.tools`.
     ending
@@ -46,6 +48,7 @@ class Device(Protocol):
 
     name: str
     synthesis: str
+    models: str
     place_and_route: str
     packer: str
     ending: str

@@ -22,6 +22,7 @@ class Ecp5:
     """A carry cell has two look-up tables, a memory made of them three: its own two, and one for writing."""
 
     synthesis = "synth_ecp5 -noabc9"  # abc9 fails under WebAssembly where there are carry cells
+    models = "+/ecp5/cells_sim.v"
     place_and_route = "nextpnr-ecp5"
     packer = "ecppack"
     ending = "bit"

@@ -15,6 +15,7 @@ class Gowin:
     """A carry cell (ALU) takes a look-up table's place, a memory of look-up tables (RAM16SDP4) four of them."""
 
     synthesis = "synth_gowin"
+    models = "+/gowin/cells_sim.v"
     place_and_route = "nextpnr-himbaechel"
     packer = "gowin_pack"
     ending = "fs"
