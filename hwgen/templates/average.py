@@ -144,7 +144,7 @@ class AverageParams:
         tables = memories.large(self.sets << self.output.bits, bits, reads=self.lanes)
         lane_lut, lane_ff = 2 * bits + 6, 3 * bits + 3 * self.output.bits
         if self.rounded:
-            lane_lut, lane_ff = lane_lut + 5 * bits, lane_ff + 2 * bits + 2 * (bits - 1 - MANTISSA)
+            lane_lut, lane_ff = lane_lut + 3 * bits, lane_ff + 2 * bits + 2 * (bits - 1 - MANTISSA)
             tables += memories.large(1 << self.input.bits, bits, reads=self.lanes)
         positions = sum((n - 1).bit_length() for n in (len(self.row_sets), len(self.column_sets), self.groups))
         places = positions if self.sets > 1 else 0

@@ -140,14 +140,18 @@ class MatrixVectorParams:
         return split.transpose(0, 1, 3, 2, 4).reshape(-1, self.pe, self.packing * self.sources)
 
     def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
-        """Modelled beyond the arithmetic: operand memory (block RAM above ``LOGIC_DEPTH`` words), shift register, counters."""
+        """Modelled beyond the arithmetic: operand memory, shift register, counters.
+
+        Above ``LOGIC_DEPTH`` words the memory is block RAM, which has the first register behind it, too, unless in banks.
+        """
         resources = self.mac.resources(memories)
         if self.buffered:
             bits, words = self.sources * self.packing * self.operand.bits, 2 * self.depth
             counters = 4 * words.bit_length() + self.words.bit_length() + self.packing.bit_length() + self.folds.bit_length()
             ff = (self.packing - 1) * self.sources * self.operand.bits + counters
             if words > LOGIC_DEPTH:
-                resources += Resources(lut=2 * counters, ff=ff) + memories.large(words, bits, written=True)
+                memory = memories.large(words, bits, written=True)
+                resources += Resources(lut=2 * counters, ff=ff if memory.lut else ff - bits) + memory
             else:
                 resources += Resources(lut=2 * counters, ff=ff) + memories.small(words, bits)
         else:
