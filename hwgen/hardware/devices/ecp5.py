@@ -1,6 +1,7 @@
 """Lattice ECP5: yosys, nextpnr-ecp5, ecppack (Project Trellis)."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from ..memories import absorb_output_registers
 from ..multipliers import absorb_registers
 from ..pll import Ecp5Pll, ecp5_pll
 from .base import Route, count_cells
-from .ecp5_memories import fill_memories
+from .contents import ECP5, fill_memories
 
 __all__ = ["Ecp5"]
 
@@ -26,7 +27,7 @@ class Ecp5:
     place_and_route = "nextpnr-ecp5"
     packer = "ecppack"
     ending = "bit"
-    fill = staticmethod(fill_memories)
+    fill = partial(fill_memories, ECP5)
 
     def __init__(self, name: str, device: str, package: str, speed: str):
         self.name = name

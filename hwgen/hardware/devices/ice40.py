@@ -1,6 +1,7 @@
 """Lattice iCE40: yosys, nextpnr-ice40, icepack (Project IceStorm)."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from ...cost import Resources
 from ..ice40_multipliers import pair_multipliers
 from ..pll import Ice40Pll, ice40_pll
 from .base import Route, count_cells
+from .contents import ICE40, fill_memories
 
 __all__ = ["Ice40"]
 
@@ -22,7 +24,7 @@ class Ice40:
     place_and_route = "nextpnr-ice40"
     packer = "icepack"
     ending = "bin"
-    fill = None
+    fill = partial(fill_memories, ICE40)
 
     def __init__(self, name: str, device: str, package: str):
         self.name = name
