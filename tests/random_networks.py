@@ -67,6 +67,11 @@ class _Value:
     zero: int
 
 
+def _refused(pad: Pad, following: Layer | None) -> bool:
+    """Whether ONNX Runtime would fuse the Pad into the pool that follows, and then refuse padding that reaches the kernel's size."""
+    return isinstance(following, Pool) and max(pad.pads) + max(following.pads) >= min(following.kernel)
+
+
 def _activation(spec: NetworkSpec) -> np.dtype:
     return np.dtype(np.uint8 if spec.unsigned else np.int8)
 
@@ -116,7 +121,7 @@ class _Builder:
 
     def chain(self, layers: tuple[Layer, ...], x: _Value, keep: bool = False) -> _Value:
         """``keep``: no layer may change the image's height and width."""
-        for layer in layers:
+        for layer, following in zip(layers, (*layers[1:], None), strict=True):
             match layer:
                 case Conv():
                     x = self.conv(layer, x, keep)
@@ -125,7 +130,7 @@ class _Builder:
                 case Unary():
                     x = self.unary(layer, x)
                 case Pad():
-                    x = x if keep else self.pad(layer, x)
+                    x = x if keep or _refused(layer, following) else self.pad(layer, x)
                 case Branch():
                     x = self.branch(layer, x, keep)
         return x

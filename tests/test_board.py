@@ -52,8 +52,8 @@ def test_what_hwgen_makes():
 def test_ulx3s():
     board = load_board("ulx3s-85f")
     assert board.budget == Resources(lut=83640, ff=83640, dsp=156, bram=208)
-    assert board.limits == Resources(lut=82140, ff=82640, dsp=156, bram=208)
-    assert board.for_layers == Resources(lut=41070, ff=41320, dsp=156, bram=208)
+    assert board.limits == Resources(lut=82240, ff=82940, dsp=156, bram=206)
+    assert board.for_layers == Resources(lut=41120, ff=41470, dsp=156, bram=206)
     assert board.memory == Memory(kind="SDRAM", mbytes=32, bits=16)
     assert board.to_json() == {
         "name": "ulx3s-85f",
@@ -67,7 +67,7 @@ def test_ulx3s():
 
 
 def test_memories_of_the_device():
-    assert load_board("icebreaker").limits.bram == 30 - 8
+    assert load_board("icebreaker").limits.bram == 30 - 2
     assert load_board("icebreaker").memories.blocks(1024, 10) == 3
 
 

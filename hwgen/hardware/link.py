@@ -172,9 +172,15 @@ class Link(wiring.Component):
             m.d.sync += hold.eq(hold - 1)
 
         # What to send next, the urgent first: identity, answer to a poll, output, how far the input is.
-        pending = (outputs.committed - sent)[:16]
-        stale = (inputs.consumed - reported)[:16] >= p.input_buffer // 4
-        go = sender.ready & (hold == 0) & (identify | polled | answer | stale | (pending != 0))
+        # What is compared is a cycle old, which matters only where a packet has just changed it (recent).
+        pending, some, stale, recent = Signal(16), Signal(), Signal(), Signal()
+        m.d.sync += [
+            pending.eq(outputs.committed - sent),
+            some.eq(outputs.committed != sent),
+            stale.eq((inputs.consumed - reported)[:16] >= p.input_buffer // 4),
+            recent.eq(receiver.done),
+        ]
+        go = sender.ready & (hold == 0) & ~recent & (identify | polled | answer | stale | some)
         kind = Mux(identify, Kind.RESET, Mux(polled, Kind.POLL, Kind.DATA))
         length = Signal.like(sender.length)
         m.d.comb += [
@@ -201,7 +207,9 @@ class Link(wiring.Component):
 
         # What has come; later assignments win over those above.
         header = receiver.header
-        ours = receiver.whole & (header.session == session)
+        same, next_in_line = Signal(), Signal()  # settled by the time the packet ends
+        m.d.sync += [same.eq(header.session == session), next_in_line.eq(header.offset == inputs.received)]
+        ours = receiver.whole & same
         with m.If(receiver.done):
             with m.If(receiver.whole & (header.kind == Kind.RESET)):
                 m.d.sync += [session.eq(header.session), hold.eq(RESET_CYCLES), acked.eq(0), sent.eq(0), reported.eq(0)]
@@ -210,7 +218,7 @@ class Link(wiring.Component):
                 m.d.sync += [acked.eq(header.taken), sent.eq(header.taken), poll.eq(header.offset), polled.eq(1)]
             with m.Elif(ours & (header.kind == Kind.DATA)):
                 m.d.sync += [acked.eq(header.taken), answer.eq(1)]
-                m.d.comb += inputs.accept.eq(inputs.fits & (header.offset == inputs.received))
+                m.d.comb += inputs.accept.eq(inputs.fits & next_in_line)
                 with m.If(~inputs.accept):
                     m.d.sync += rejected.eq(1)
             with m.Else():

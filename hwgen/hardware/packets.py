@@ -137,18 +137,22 @@ class PacketSender(wiring.Component):
         rest = Signal(8 * head)  # of the header
         left = Signal(range(max(self.longest, head) + 1))  # bytes of this part
         length = Signal(range(self.longest + 1))
-        escaped, taken = Signal(), Signal()
-        plain = Signal(8)
-        special = (plain == FLAG) | (plain == ESCAPE)
+        # The byte that is due is looked at four cycles after the one before was taken, when the payload's memory has followed.
+        plain, flag, age, loaded = Signal(8), Signal(), Signal(2), Signal()
+        byte, special, escaped, taken = Signal(8), Signal(), Signal(), Signal()
         m.d.comb += [
-            self.o.payload.eq(Mux(escaped, plain ^ SWAP, Mux(special, ESCAPE, plain))),
-            taken.eq(self.o.valid & self.o.ready & (escaped | ~special)),
-            check.data.eq(plain),
+            self.o.valid.eq(loaded),
+            self.o.payload.eq(Mux(escaped, byte ^ SWAP, Mux(special, ESCAPE, byte))),
+            taken.eq(loaded & self.o.ready & (escaped | ~special)),
+            check.data.eq(byte),
         ]
-        with m.If(self.o.valid & self.o.ready):
-            m.d.sync += escaped.eq(~taken)
+        with m.If(loaded & self.o.ready):
+            m.d.sync += [escaped.eq(~taken), loaded.eq(~taken)]
         with m.If(taken):
-            m.d.sync += left.eq(left - 1)
+            m.d.sync += [left.eq(left - 1), age.eq(0)]
+        with m.If(~loaded & ~self.ready):
+            m.d.sync += [age.eq(age + 1), loaded.eq(age == 3), byte.eq(plain)]
+            m.d.sync += special.eq(~flag & ((plain == FLAG) | (plain == ESCAPE)))
         with m.FSM():
             with m.State("idle"):
                 m.d.comb += [self.ready.eq(1), check.start.eq(1)]
@@ -156,12 +160,12 @@ class PacketSender(wiring.Component):
                 with m.If(self.start):
                     m.next = "begin"
             with m.State("begin"):
-                m.d.comb += [self.o.payload.eq(FLAG), self.o.valid.eq(1), taken.eq(0)]
-                m.d.sync += escaped.eq(0)
-                with m.If(self.o.ready):
+                m.d.comb += [plain.eq(FLAG), flag.eq(1)]
+                with m.If(taken):
+                    m.d.sync += left.eq(head)
                     m.next = "header"
             with m.State("header"):
-                m.d.comb += [plain.eq(rest[:8]), self.o.valid.eq(1), check.valid.eq(taken)]
+                m.d.comb += [plain.eq(rest[:8]), check.valid.eq(taken)]
                 with m.If(taken):
                     m.d.sync += rest.eq(rest[8:])
                 with m.If(taken & (left == 1)):
@@ -171,17 +175,16 @@ class PacketSender(wiring.Component):
                     with m.Else():
                         m.next = "payload"
             with m.State("payload"):
-                m.d.comb += [plain.eq(self.payload), self.o.valid.eq(1), check.valid.eq(taken), self.advance.eq(taken)]
+                m.d.comb += [plain.eq(self.payload), check.valid.eq(taken), self.advance.eq(taken)]
                 with m.If(taken & (left == 1)):
                     m.d.sync += left.eq(4)
                     m.next = "check"
             with m.State("check"):
-                m.d.comb += [plain.eq(check.crc.word_select((4 - left)[:2], 8)), self.o.valid.eq(1)]
+                m.d.comb += plain.eq(check.crc.word_select((4 - left)[:2], 8))
                 with m.If(taken & (left == 1)):
                     m.next = "end"
             with m.State("end"):
-                m.d.comb += [self.o.payload.eq(FLAG), self.o.valid.eq(1), taken.eq(0)]
-                m.d.sync += escaped.eq(0)
-                with m.If(self.o.ready):
+                m.d.comb += [plain.eq(FLAG), flag.eq(1)]
+                with m.If(taken):
                     m.next = "idle"
         return m
