@@ -6,6 +6,7 @@ runs as an integer kernel in the reference mode (``float_sums`` is empty). With 
 """
 
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 import onnx
@@ -68,7 +69,7 @@ class _Value:
 
 
 def _refused(pad: Pad, following: Layer | None) -> bool:
-    """Whether ONNX Runtime would fuse the Pad into the pool that follows, and then refuse padding that reaches the kernel's size."""
+    """Whether ONNX Runtime would fuse the Pad into the pool that follows, and refuse as much padding as kernel."""
     return isinstance(following, Pool) and max(pad.pads) + max(following.pads) >= min(following.kernel)
 
 
@@ -121,7 +122,7 @@ class _Builder:
 
     def chain(self, layers: tuple[Layer, ...], x: _Value, keep: bool = False) -> _Value:
         """``keep``: no layer may change the image's height and width."""
-        for layer, following in zip(layers, (*layers[1:], None), strict=True):
+        for layer, following in zip_longest(layers, layers[1:]):
             match layer:
                 case Conv():
                     x = self.conv(layer, x, keep)
