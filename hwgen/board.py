@@ -9,8 +9,9 @@ from typing import Any, Literal, get_args
 
 from .cost import BLOCKS_4K, BLOCKS_18K, Memories, Resources
 from .errors import HwgenError
+from .output import read_manifest
 
-__all__ = ["Board", "Flow", "Memory", "board_names", "load_board"]
+__all__ = ["Board", "Flow", "Memory", "board_names", "board_of", "load_board"]
 
 #: What becomes of the Verilog: place-and-route for a family, a project for the vendor's tool, the area as gates.
 Flow = Literal["ecp5", "ice40", "gowin", "verilog", "asic"]
@@ -179,6 +180,12 @@ def load_board(name: str) -> Board:
     except ValueError as e:  # TOMLDecodeError, UnicodeDecodeError
         raise HwgenError(f"{path}: not a TOML file: {e}") from e
     return _record(Board, {"name": path.stem, **table}, f"{path}")
+
+
+def board_of(folder: Path) -> Board:
+    """The board that the accelerator in ``folder`` was built for; its own description lies there, if it had one."""
+    name = read_manifest(folder)["board"]
+    return load_board(str(folder / name) if name.endswith(".toml") else name)
 
 
 def _folder() -> Path:

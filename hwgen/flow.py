@@ -1,6 +1,7 @@
 """The pipeline, written out: check, build, simulate."""
 
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -242,7 +243,7 @@ def build(
         emit(
             choice.design,
             fresh,
-            board=target.name,
+            board=Path(board).name,
             figures={
                 "interval_cycles": choice.timing.interval,
                 "latency_cycles": choice.timing.latency,
@@ -251,6 +252,8 @@ def build(
             vectors={name: _narrow(array) for name, array in vectors.items()},
         )
         (fresh / "report.md").write_text(report(result, choice.design, choice.timing.bottleneck, target))
+        if board.endswith(".toml"):
+            shutil.copy(board, fresh)
         (fresh / MODEL).write_bytes(loaded.SerializeToString(deterministic=True))
         tell("writing Verilog", 1.0)
     return result

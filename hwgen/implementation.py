@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from .board import Board, load_board
+from .board import Board, board_of
 from .cache import cache_folder, intact, key_of, locked, store
 from .cost import Resources
 from .errors import HwgenError
@@ -70,7 +70,7 @@ def bitstream(
     """
     tell = progress or _silent
     manifest = read_manifest(folder)
-    board = load_board(manifest["board"])
+    board = board_of(folder)
     if liberty is not None and board.flow != "asic":
         raise HwgenError(f"a Liberty file is for the board asic, and {folder} is for {board.name}")
     log = folder.resolve() / "bitstream.log"

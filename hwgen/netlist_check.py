@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from . import simulation
-from .board import load_board
+from .board import board_of
 from .flow import MODEL, expected_tensors
 from .frontend import import_model, load_onnx
 from .hardware.devices import device_of
@@ -34,7 +34,7 @@ def netlist_verilog(folder: Path, models: str = "") -> str:
         If the board has no open place-and-route.
     """
     manifest = read_manifest(folder)
-    device, name = device_of(load_board(manifest["board"])), manifest["name"]
+    device, name = device_of(board_of(folder)), manifest["name"]
     with tempfile.TemporaryDirectory(prefix="hwgen-") as temporary:
         work = Path(temporary)
         log = work / "log.txt"

@@ -10,7 +10,7 @@ from typing import Any
 
 from amaranth import Const, Instance, Module, Signal
 
-from ..board import Board, load_board
+from ..board import Board, board_of
 from ..cost import Resources
 from ..errors import HwgenError
 from ..output import read_manifest
@@ -236,7 +236,7 @@ def _resources(counts: dict[str, int]) -> Resources:
 
 def _vivado_board(folder: Path) -> Board:
     """The board that the accelerator in ``folder`` was built for."""
-    board = load_board(read_manifest(folder)["board"])
+    board = board_of(folder)
     if board.flow != "verilog" or not board.device.startswith(tuple(_FAMILIES)):
         raise HwgenError(
             f"{folder} was built for {board.name} ({board.device}), which is not for Vivado: build it for another board"

@@ -4,9 +4,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from ..board import load_board
+from ..board import board_of
 from ..errors import HwgenError
-from ..output import read_manifest
 
 __all__ = ["loader_command", "program"]
 
@@ -26,8 +25,7 @@ def loader_command(folder: Path, *, flash: bool = False) -> list[str]:
     HwgenError
         If the folder is not hwgen's or has no bitstream, or openFPGALoader does not know the board.
     """
-    manifest = read_manifest(folder)
-    board = load_board(manifest["board"])
+    board = board_of(folder)
     if not board.loader:
         raise HwgenError(f"openFPGALoader does not know the board {board.name}; load the bitstream with the vendor's tool")
     found = sorted((folder / "bitstream").glob(f"*{_ENDINGS[board.flow]}"))
