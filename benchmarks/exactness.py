@@ -35,7 +35,7 @@ def main(files: list[str]) -> int:
         ops = operators(graph)
         got = run_graph(graph, ops, frames.hardware)
         wrong = sum(int(np.count_nonzero(got[name] != array)) for name, array in expected.items())
-        fixes = sum(len(op.exact.fixes) for op in ops if hasattr(op, "exact"))
+        fixes = sum(len(op.requantiser.exact.fixes) for op in ops if hasattr(op, "requantiser"))
         row = (path.stem, len(frames), len(expected), f"{compared:,}", wrong, fixes, f"{time.time() - start:.1f}")
         table.add_row(*map(str, row))
         total += wrong

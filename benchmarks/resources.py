@@ -25,8 +25,9 @@ from rich.table import Table
 
 from benchmarks.resource_points import MAKERS, points
 from hwgen.board import load_board
+from hwgen.choosing import choose
 from hwgen.cost import Resources
-from hwgen.flow import choose, read_graph
+from hwgen.flow import read_graph
 from hwgen.frontend import load_onnx
 from hwgen.hardware.devices.ecp5 import Ecp5
 from hwgen.hardware.emit import verilog

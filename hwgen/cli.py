@@ -88,7 +88,7 @@ def check(
 @app.command()
 def build(
     model: Model,
-    board: BoardName,
+    board: Annotated[str | None, typer.Option(metavar="B", help="A board of `hwgen boards`, or a .toml file.")] = None,
     folder: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FOLDER", help="Where to write; rtl_out/NAME unless given.")
     ] = None,
@@ -96,10 +96,16 @@ def build(
     objective: Objective = "throughput",
     target_fps: TargetFps = None,
     dsp_only: DspOnly = False,
+    retrainable: Annotated[bool, typer.Option("--retrainable", help="Hardware that takes other weights and scales.")] = False,
+    like: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Use the hardware of this retrainable build; no --board then.")
+    ] = None,
     calibration: Calibration = None,
     as_json: Json = False,
 ) -> None:
     """Choose the hardware and write Verilog, test vectors and report."""
+    if (board is None) == (like is None):
+        raise typer.BadParameter("give one of both", param_hint="--board, --like")
     with _loading():
         from . import flow
 
@@ -112,6 +118,8 @@ def build(
             objective=objective,
             target_fps=target_fps,
             dsp_only=dsp_only,
+            retrainable=retrainable,
+            like=like,
             calibration=calibration,
             progress=progress,
         )

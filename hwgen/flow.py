@@ -3,63 +3,31 @@
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 
 from . import simulation
-from .board import Board, load_board
-from .cost import Resources
+from .board import Board, board_of, load_board
+from .choosing import Choice, Progress, choose, choose_again, silent
 from .errors import HwgenError
 from .frontend import explain, import_model, load_onnx, reference_model
 from .frontend.calibration import load_samples, quantize_float
 from .graph import Graph
 from .hardware.emit import emit
 from .hardware.verilog import KEYWORDS
-from .ilp.unroll import InfeasibleError, Objective, Problem, Solution, solve
-from .ilp.unroll import check as check_solution
+from .ilp.unroll import Objective
 from .inputs import Frames, host_outputs, load_frames, random_frames
-from .mapping.candidates import Candidate, candidates, edges, operators, swapped
-from .mapping.design import Design
-from .mapping.operators import Operator
-from .mapping.plan import plan
 from .oracle import Oracle, cpu_features, saturates
 from .output import MODEL, OutputFolder, read_manifest
 from .report import report
 from .results import BuildResult, CheckResult, LayerRow, OperatorRow, SimulateResult
-from .timing import Timing, predict
 
-__all__ = ["Choice", "build", "check", "choose", "expected_tensors", "simulate"]
+__all__ = ["build", "check", "expected_tensors", "simulate"]
 
-Progress = Callable[[str, float], None]  #: told the name of a step and the share of it that is done
 VECTOR_FRAMES = 3  #: random frames stored with a build
-LONGEST = 1 << 26  #: words of a stream in a frame: what prediction can hold in memory
-SOFT_LUTS = 90  #: of a multiplier with its share of an adder tree, at least: bounds how many are considered
-ROUNDS = 4  #: times the budget is lowered for what FIFOs and converters take
-
-
-def silent(step: str, share: float) -> None:
-    """Tell nobody."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Choice:
-    """A design and how it was chosen.
-
-    Parameters
-    ----------
-    resources
-        Of all stages, in LUT4 and the board's block RAMs.
-    """
-
-    design: Design
-    operators: tuple[Operator, ...]
-    candidates: tuple[Candidate, ...]
-    solution: Solution
-    timing: Timing
-    resources: Resources
 
 
 def read(model: Path, calibration: Path | None) -> onnx.ModelProto:
@@ -73,103 +41,6 @@ def read_graph(model: onnx.ModelProto, path: Path) -> Graph:
     name = re.sub(r"\W+", "_", path.stem, flags=re.ASCII).strip("_")
     plain = name and not name[0].isdigit() and name not in KEYWORDS
     return replace(import_model(model), name=name if plain else f"net_{name}".rstrip("_"))
-
-
-def choose(
-    graph: Graph,
-    board: Board,
-    objective: Objective,
-    target_fps: float | None,
-    progress: Progress = silent,
-    *,
-    dsp_only: bool = False,
-) -> Choice:
-    """The best design for ``graph`` on ``board``; ``HwgenError`` where none fits.
-
-    Parameters
-    ----------
-    dsp_only
-        Make no multipliers of LUTs.
-    """
-    ops = operators(graph, lambda share: progress("exact arithmetic", share))
-    budget = board.for_layers
-    multipliers = budget.dsp + (0 if dsp_only else budget.lut // SOFT_LUTS)
-    options = candidates(ops, multipliers, soft=not dsp_only, memories=board.memories)
-    if not all(options):
-        raise HwgenError(f"the network needs more than the {multipliers} multipliers of {board.name}; choose a larger board")
-    problem = Problem(
-        options=tuple(tuple(c.option for c in row) for row in options),
-        edges=edges(graph, ops),
-        budget=budget,
-        objective="area" if target_fps is not None else objective,
-        interval=None if target_fps is None else int(board.clock_mhz * 1e6 / target_fps),
-    )
-    bound = None
-    for _ in range(ROUNDS):
-        progress("choosing unrollings", 0.0)
-        try:
-            solution = solve(problem)
-        except InfeasibleError as error:
-            raise HwgenError(explain_infeasible(error, problem, board, target_fps)) from None
-        check_solution(problem, solution)
-        if bound is None:
-            bound = solution.bound  # a lower budget's would not be one for the board
-        solution = replace(solution, bound=bound, proven=solution.value == bound)
-        picked = zip(ops, options, solution.choice, solution.soft, strict=True)
-        chosen = tuple(swapped(op, row[k], soft) for op, row, k, soft in picked)
-        _check_length(ops, chosen, board)
-        design = plan(graph, tuple(c.blocks for c in chosen))
-        resources = sum((s.params.cost(board.memories).resources for s in design.stages), Resources())
-        over = _over(resources, board.limits)
-        if not any(over.values()):
-            return Choice(
-                design=design, operators=ops, candidates=chosen, solution=solution, timing=predict(design), resources=resources
-            )
-        lower = {name: getattr(problem.budget, name) - amount for name, amount in over.items()}
-        problem = replace(problem, budget=Resources(**lower))
-    raise HwgenError(f"the network does not fit {board.name}: {_shortage(over, board.limits)}; choose a larger board")
-
-
-def _check_length(ops: tuple[Operator, ...], chosen: tuple[Candidate, ...], board: Board) -> None:
-    """``HwgenError`` where a frame would take so long that nobody could predict or simulate it."""
-    for op, candidate in zip(ops, chosen, strict=True):
-        words = max(s.words for b in candidate.blocks for s in (*b.params.inputs, *b.params.outputs))
-        if words > LONGEST:
-            raise HwgenError(
-                f"the network is too large for {board.name}: {op.node.name} would take {words} cycles a frame or more, "
-                f"and {LONGEST} are the limit; choose a larger board or a smaller network"
-            )
-
-
-def _over(used: Resources, budget: Resources) -> dict[str, int]:
-    return {name: max(0, getattr(used, name) - getattr(budget, name)) for name in ("lut", "ff", "dsp", "bram")}
-
-
-def _shortage(over: dict[str, int], budget: Resources) -> str:
-    return ", ".join(
-        f"{n} needs {getattr(budget, n) + more}, available {getattr(budget, n)}" for n, more in over.items() if more
-    )
-
-
-def explain_infeasible(error: InfeasibleError, problem: Problem, board: Board, target_fps: float | None) -> str:
-    """Which resource, needed, available, what would help."""
-    if target_fps is not None and problem.interval is not None and error.fastest > problem.interval:
-        reachable = board.clock_mhz * 1e6 / error.fastest
-        return (
-            f"{target_fps:g} frames per second are out of reach on {board.name}: the slowest layer allows {reachable:.1f} "
-            f"({error.fastest} cycles at {board.clock_mhz:g} MHz); lower --target-fps or choose a board with more multipliers"
-        )
-    if not error.shortages:
-        return f"the network does not fit {board.name}: no combination of unrollings meets all budgets; choose a larger board"
-    taken = {
-        s.resource: getattr(board.for_layers, s.resource) - s.available for s in error.shortages
-    }  # by FIFOs and converters
-    needs = "; ".join(
-        f"{s.resource}: at least {s.needed + taken[s.resource]} needed, {s.available + taken[s.resource]} available"
-        for s in error.shortages
-    )
-    helps = "choose a larger board, a smaller network" + (" or a lower --target-fps" if target_fps is not None else "")
-    return f"the network does not fit {board.name}: {needs}; {helps}"
 
 
 def check(
@@ -205,13 +76,15 @@ def check(
 
 def build(
     model: Path,
-    board: str,
+    board: str | None,
     folder: Path | None = None,
     *,
     style: str = "dataflow",
     objective: Objective = "throughput",
     target_fps: float | None = None,
     dsp_only: bool = False,
+    retrainable: bool = False,
+    like: Path | None = None,
     calibration: Path | None = None,
     progress: Progress | None = None,
 ) -> BuildResult:
@@ -219,21 +92,38 @@ def build(
 
     Parameters
     ----------
+    board
+        Name or file; None with ``like``.
     dsp_only
         Make no multipliers of LUTs.
+    retrainable
+        Hardware that takes other weights, scales and zero points, all of them in block memories.
+    like
+        Folder of an earlier, retrainable build of the same network with other weights: its hardware is used, and where its
+        bitstream has been made, :func:`hwgen.bitstream` takes seconds.
     """
     if style not in ("dataflow", "overlay", "auto"):
         raise ValueError(f"style must be dataflow, overlay or auto, not {style!r}")
     if style == "overlay":
         raise HwgenError("--style overlay is not there yet; use --style dataflow")
     tell = progress or silent
-    target = load_board(board)
+    earlier = None
+    if like is not None:
+        earlier = read_manifest(like)
+        target, board_file = board_of(like), like / earlier["board"]
+    elif board is not None:
+        target, board_file = load_board(board), Path(board)
+    else:
+        raise ValueError("board must be given unless like is")
     tell("reading the model", 0.0)
     loaded = read(model, calibration)
     graph = read_graph(loaded, model)
     folder = folder or Path("rtl_out") / graph.name
     with OutputFolder(folder) as fresh:
-        choice = choose(graph, target, objective, target_fps, tell, dsp_only=dsp_only)
+        if earlier is None:
+            choice = choose(graph, target, objective, target_fps, tell, dsp_only=dsp_only, retrainable=retrainable)
+        else:
+            choice = choose_again(replace(graph, name=earlier["name"]), target, earlier, tell)
         result = _result(choice, target, folder)
         tell("test vectors", 0.0)
         frames = random_frames(graph, VECTOR_FRAMES)
@@ -243,7 +133,8 @@ def build(
         emit(
             choice.design,
             fresh,
-            board=Path(board).name,
+            board=board_file.name,
+            choice={"retrainable": retrainable or earlier is not None} | choice.to_manifest(),
             figures={
                 "interval_cycles": choice.timing.interval,
                 "latency_cycles": choice.timing.latency,
@@ -252,8 +143,8 @@ def build(
             vectors={name: _narrow(array) for name, array in vectors.items()},
         )
         (fresh / "report.md").write_text(report(result, choice.design, choice.timing.bottleneck, target))
-        if board.endswith(".toml"):
-            shutil.copy(board, fresh)
+        if board_file.suffix == ".toml":
+            shutil.copy(board_file, fresh)
         (fresh / MODEL).write_bytes(loaded.SerializeToString(deterministic=True))
         tell("writing Verilog", 1.0)
     return result

@@ -14,7 +14,7 @@ import numpy as np
 from .arith import round_half_even
 from .errors import HwgenError
 
-__all__ = ["Requantisation", "check", "reference", "requantise"]
+__all__ = ["Requantisation", "check", "reference", "requantise", "requantise_at"]
 
 _FAR = 1 << 61  # beyond every level; differences of two still fit into int64
 _MAX_SHIFT = 48
@@ -135,13 +135,41 @@ def requantise(
     Least multiplier bits first, then least offset bits. Proven by :func:`check` before it is returned. Raises HwgenError
     where more than 16384 fixes are needed: scales some 2**24 apart in one layer, both with a varying output.
     """
-    channels = _Channels(
+    channels = _checked(scale, zero_point, lo, hi, bias, acc_lo, acc_hi)
+    search = _Search(channels)
+    tries = (search.cheapest(allowed) for allowed in (0, 1, 2, 4, 32))
+    return _proven(next((r for r in tries if r is not None), None) or search.by_fixes(), channels)
+
+
+def requantise_at(
+    scale: np.ndarray,
+    zero_point: int,
+    lo: int,
+    hi: int,
+    bias: np.ndarray,
+    acc_lo: np.ndarray,
+    acc_hi: np.ndarray,
+    *,
+    shift: int,
+    window: int,
+    fixes: int,
+) -> Requantisation | None:
+    """As :func:`requantise`, but with this ``shift`` and ``window`` and at most so many ``fixes``; None where there is none."""
+    channels = _checked(scale, zero_point, lo, hi, bias, acc_lo, acc_hi)
+    search = _Search(channels)
+    found = search.solution(shift, window, search.levels(np.array([shift]), np.array([window])), fixes)
+    return None if found is None else _proven(found, channels)
+
+
+def _checked(scale: Any, zero_point: int, lo: int, hi: int, bias: Any, acc_lo: Any, acc_hi: Any) -> _Channels:
+    return _Channels(
         np.asarray(scale, np.float32), int(zero_point), int(lo), int(hi),
         *(np.asarray(a, np.int64) for a in (bias, acc_lo, acc_hi)),
     )  # fmt: skip
-    search = _Search(channels)
-    tries = (search.cheapest(allowed) for allowed in (0, 1, 2, 4, 32))
-    result = next((r for r in tries if r is not None), None) or search.by_fixes()
+
+
+def _proven(result: Requantisation, channels: _Channels) -> Requantisation:
+    """``result``, equal to the reference everywhere."""
     wrong = check(result, *(getattr(channels, n) for n in ("scale", "zero_point", "lo", "hi", "bias", "acc_lo", "acc_hi")))
     if len(wrong):
         raise RuntimeError(f"requantisation differs at (channel, accumulator) {wrong[:8].tolist()}")
@@ -163,7 +191,7 @@ def check(
     Both functions are monotone, but for the fixes: equal on both sides of every threshold of the reference, at both ends
     of the range and around every fix, they are equal everywhere.
     """
-    c = _Channels(np.asarray(scale, np.float32), zero_point, lo, hi, *(np.asarray(a, np.int64) for a in (bias, acc_lo, acc_hi)))
+    c = _checked(scale, zero_point, lo, hi, bias, acc_lo, acc_hi)
     t = c.thresholds()
     acc = np.concatenate([c.acc_lo[:, None], c.acc_hi[:, None], t, t - 1], axis=1)
     channel = np.repeat(np.arange(len(t)), acc.shape[1])

@@ -7,7 +7,8 @@ import numpy as np
 import onnx
 
 from hwgen.board import Board
-from hwgen.flow import Choice, choose, expected_tensors
+from hwgen.choosing import Choice, choose
+from hwgen.flow import expected_tensors
 from hwgen.frontend import import_model
 from hwgen.graph import Graph
 from hwgen.hardware.emit import emit

@@ -48,7 +48,13 @@ def _words(stream: Stream) -> str:
     return f"{stream.words} words a frame of {stream.lanes} {stream.element}, each in {-(-stream.element.bits // 8)} byte(s)"
 
 
-def manifest(design: Design, *, board: str = "", figures: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def manifest(
+    design: Design,
+    *,
+    board: str = "",
+    figures: Mapping[str, Any] | None = None,
+    choice: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """What ``design.json`` says: all that a program needs to know of the folder, in JSON's types."""
     graph = design.graph
     return {
@@ -56,6 +62,7 @@ def manifest(design: Design, *, board: str = "", figures: Mapping[str, Any] | No
         "name": design.name,
         "board": board,
         "figures": dict(figures or {}),
+        **(choice or {}),
         "input": {"tensor": graph.input, "stream": _stream(design.input)} | _host(graph.host_input),
         "output": {"tensor": graph.output, "stream": _stream(design.output)} | _host(graph.host_output),
         "stages": [
@@ -115,6 +122,7 @@ def emit(
     *,
     board: str = "",
     figures: Mapping[str, Any] | None = None,
+    choice: Mapping[str, Any] | None = None,
     vectors: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Write ``NAME.v``, ``NAME.vlt`` (Verilator waivers), ``design.json`` and ``vectors.npz`` into ``folder``.
@@ -125,6 +133,8 @@ def emit(
         There already; from :class:`hwgen.output.OutputFolder`, so that all files appear at once.
     figures
         Predictions to write into the manifest, by name.
+    choice
+        How the hardware was chosen, for the manifest.
     vectors
         Test vectors: integer arrays by name; none written if absent.
 
@@ -137,7 +147,7 @@ def emit(
     """
     (folder / f"{design.name}.v").write_text(verilog(design))
     (folder / f"{design.name}.vlt").write_text(_waivers(design.name))
-    text = json.dumps(manifest(design, board=board, figures=figures), indent=1, default=_number)
+    text = json.dumps(manifest(design, board=board, figures=figures, choice=choice), indent=1, default=_number)
     (folder / MANIFEST).write_text(text + "\n")
     if vectors is not None:
         np.savez_compressed(folder / VECTORS, **dict(vectors))  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from amaranth import ClockSignal, Instance, Module, Mux, ResetInserter, Signal
+from amaranth import Cat, ClockSignal, Instance, Module, Mux, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -163,7 +163,6 @@ class Link(wiring.Component):
             receiver.valid.eq(uart_receiver.valid),
             inputs.byte.eq(receiver.payload),
             inputs.write.eq(receiver.payload_valid),
-            inputs.close.eq(receiver.done),
             outputs.acked.eq(acked),
             outputs.address.eq(pointer),
             outputs.identity.eq(identifying),
@@ -172,19 +171,19 @@ class Link(wiring.Component):
             m.d.sync += hold.eq(hold - 1)
 
         # What to send next, the urgent first: identity, answer to a poll, output, how far the input is.
-        # What is compared is a cycle old, which matters only where a packet has just changed it (recent).
-        pending, some, stale, recent = Signal(16), Signal(), Signal(), Signal()
+        # What is compared is two cycles old, which matters only where a packet has just changed it (recent).
+        pending, some, stale, recent = Signal(16), Signal(), Signal(), Signal(2)
+        length = Signal.like(sender.length)
         m.d.sync += [
             pending.eq(outputs.committed - sent),
-            some.eq(outputs.committed != sent),
-            stale.eq((inputs.consumed - reported)[:16] >= p.input_buffer // 4),
-            recent.eq(receiver.done),
-        ]
-        go = sender.ready & (hold == 0) & ~recent & (identify | polled | answer | stale | some)
-        kind = Mux(identify, Kind.RESET, Mux(polled, Kind.POLL, Kind.DATA))
-        length = Signal.like(sender.length)
-        m.d.comb += [
             length.eq(Mux(pending < longest, pending, longest)),
+            some.eq(pending != 0),
+            stale.eq((inputs.consumed - reported)[:16] >= p.input_buffer // 4),
+            recent.eq(Cat(receiver.done, recent)),
+        ]
+        go = sender.ready & (hold == 0) & (recent == 0) & (identify | polled | answer | stale | some)
+        kind = Mux(identify, Kind.RESET, Mux(polled, Kind.POLL, Kind.DATA))
+        m.d.comb += [
             sender.start.eq(go),
             sender.length.eq(Mux(identify, len(p.identity), Mux(polled, 0, length))),
             sender.header.kind.eq(FROM_BOARD | Mux(rejected, REJECTED, 0) | kind),
@@ -210,6 +209,8 @@ class Link(wiring.Component):
         same, next_in_line = Signal(), Signal()  # settled by the time the packet ends
         m.d.sync += [same.eq(header.session == session), next_in_line.eq(header.offset == inputs.received)]
         ours = receiver.whole & same
+        accept = ours & (header.kind == Kind.DATA) & inputs.fits & next_in_line
+        m.d.sync += [inputs.close.eq(receiver.done), inputs.accept.eq(accept)]
         with m.If(receiver.done):
             with m.If(receiver.whole & (header.kind == Kind.RESET)):
                 m.d.sync += [session.eq(header.session), hold.eq(RESET_CYCLES), acked.eq(0), sent.eq(0), reported.eq(0)]
@@ -218,8 +219,7 @@ class Link(wiring.Component):
                 m.d.sync += [acked.eq(header.taken), sent.eq(header.taken), poll.eq(header.offset), polled.eq(1)]
             with m.Elif(ours & (header.kind == Kind.DATA)):
                 m.d.sync += [acked.eq(header.taken), answer.eq(1)]
-                m.d.comb += inputs.accept.eq(inputs.fits & next_in_line)
-                with m.If(~inputs.accept):
+                with m.If(~accept):
                     m.d.sync += rejected.eq(1)
             with m.Else():
                 m.d.sync += [answer.eq(1), rejected.eq(1)]

@@ -39,8 +39,10 @@ class InputBuffer(wiring.Component):
         write, read = ring.write_port(), ring.read_port()
         written = Signal(16)  # accepted or not
         m.d.comb += [write.addr.eq(written), write.data.eq(self.byte), read.addr.eq(self.consumed)]
+        full, some = Signal(), Signal()  # as the counts were a cycle ago, which change less often than that
+        m.d.sync += [full.eq((written - self.consumed)[:16] == p.input_buffer), some.eq(self.received != self.consumed)]
         with m.If(self.write):
-            with m.If((written - self.consumed)[:16] == p.input_buffer):
+            with m.If(full):
                 m.d.sync += self.fits.eq(0)
             with m.Else():
                 m.d.comb += write.en.eq(1)
@@ -57,7 +59,7 @@ class InputBuffer(wiring.Component):
             m.d.sync += [reading.eq(0), self.tdata.eq(Cat(self.tdata[8:], read.data)), count.eq(count + 1)]
             with m.If(count == p.input_bytes - 1):
                 m.d.sync += [count.eq(0), self.tvalid.eq(1)]
-        with m.Elif(~self.tvalid & (self.received != self.consumed)):
+        with m.Elif(~self.tvalid & some):
             m.d.sync += [reading.eq(1), self.consumed.eq(self.consumed + 1)]
         with m.If(self.tvalid & self.tready):
             m.d.sync += [self.tvalid.eq(0), left.eq(Mux(self.tlast, p.input_words - 1, left - 1))]
@@ -95,7 +97,15 @@ class OutputBuffer(wiring.Component):
         word, last = Signal(8 * p.output_bytes), Signal()
         left = Signal(range(max(p.output_bytes, 6)))  # bytes of this part after this one
         byte, offered, frame_end = Signal(8), Signal(), Signal()
-        take = offered & ((written - self.acked)[:16] != p.output_buffer)
+        # A byte is chosen, and whether there is room for it, in the cycle before it is taken.
+        chosen, room, ends_part, ready = Signal(8), Signal(), Signal(), Signal()
+        take = offered & room & ready
+        m.d.sync += [
+            byte.eq(chosen),
+            room.eq((written - self.acked)[:16] != p.output_buffer),
+            ends_part.eq((written - self.committed)[:16] == p.output_buffer // 4 - 1),
+            ready.eq(offered & ~take),
+        ]
         m.d.comb += [
             read.addr.eq(Cat(self.address[: exact_log2(p.output_buffer)], self.identity)),
             self.data.eq(read.data),
@@ -107,7 +117,7 @@ class OutputBuffer(wiring.Component):
         m.d.sync += now.eq(now + 1)
         with m.If(take):
             m.d.sync += [written.eq(written + 1), left.eq(left - 1)]
-            with m.If(frame_end | ((written - self.committed)[:16] == p.output_buffer // 4 - 1)):
+            with m.If(frame_end | ends_part):
                 m.d.sync += self.committed.eq(written + 1)
         with m.FSM():
             with m.State("wait"):
@@ -116,7 +126,7 @@ class OutputBuffer(wiring.Component):
                 with m.If(self.tvalid):
                     m.next = "word"
             with m.State("word"):
-                m.d.comb += [byte.eq(word[:8]), offered.eq(1), check.valid.eq(take)]
+                m.d.comb += [chosen.eq(word[:8]), offered.eq(1), check.valid.eq(take)]
                 with m.If(take):
                     m.d.sync += word.eq(word[8:])
                 with m.If(take & (left == 0)):
@@ -125,12 +135,12 @@ class OutputBuffer(wiring.Component):
                     with m.If(last):
                         m.next = "trailer"
             with m.State("trailer"):
-                m.d.comb += [byte.eq(Cat(number, time).word_select((5 - left)[:3], 8)), offered.eq(1), check.valid.eq(take)]
+                m.d.comb += [chosen.eq(Cat(number, time).word_select((5 - left)[:3], 8)), offered.eq(1), check.valid.eq(take)]
                 with m.If(take & (left == 0)):
                     m.d.sync += left.eq(3)
                     m.next = "check"
             with m.State("check"):
-                m.d.comb += [byte.eq(check.crc.word_select((3 - left)[:2], 8)), offered.eq(1), frame_end.eq(left == 0)]
+                m.d.comb += [chosen.eq(check.crc.word_select((3 - left)[:2], 8)), offered.eq(1), frame_end.eq(left == 0)]
                 with m.If(take & frame_end):
                     m.d.comb += check.start.eq(1)
                     m.d.sync += number.eq(number + 1)

@@ -3,13 +3,15 @@
 from typing import Any
 
 import numpy as np
-from amaranth import Cat, Const, Module, Mux, Signal, Value
+from amaranth import Cat, ClockDomain, ClockSignal, Const, DomainRenamer, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType
 from ..mapping.design import Design, Port, Stage
 from ..streams import Stream
+from ..templates.settings import Configurable
+from .settings_loader import SettingsLoader
 from .verilog import check_name
 
 __all__ = ["Top", "axis", "check_design", "wires"]
@@ -88,9 +90,11 @@ class Top(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        components = {}
-        for stage in self.design.stages:
-            components[stage.name] = m.submodules[stage.name] = stage.create()
+        components = {stage.name: stage.create() for stage in self.design.stages}
+        busy = self._configure(m, [c for c in components.values() if isinstance(c, Configurable) and c.settings])
+        for name, component in components.items():
+            m.submodules[name] = component if busy is None else DomainRenamer("configured")(component)
+        allowed = Const(1) if busy is None else ~busy
         for link in self.design.links:
             stream, name = self.design.stream(link.source), wires(self.design, link.source)
             payload = Signal(stream.bits, name=f"{name}__payload")
@@ -102,13 +106,31 @@ class Top(wiring.Component):
             else:
                 step, bits = axis(stream).element.bits, stream.element.bits
                 lanes = [self.s_axis_tdata[k * step : k * step + bits] for k in range(stream.lanes)]
-                m.d.comb += [payload.eq(Cat(lanes)), valid.eq(self.s_axis_tvalid), self.s_axis_tready.eq(ready)]
+                m.d.comb += [
+                    payload.eq(Cat(lanes)),
+                    valid.eq(self.s_axis_tvalid & allowed),
+                    self.s_axis_tready.eq(ready & allowed),
+                ]
             if link.sink.stage:
                 port = getattr(components[link.sink.stage], self.design.stage(link.sink.stage).i_ports[link.sink.index])
                 m.d.comb += [port.payload.as_value().eq(payload), port.valid.eq(valid), ready.eq(port.ready)]
             else:
                 m.d.comb += self._output(m, stream, payload, valid, ready)
         return m
+
+    def _configure(self, m: Module, components: list[Configurable]) -> Signal | None:
+        """Fill the settings of ``components`` after reset; what says that it is under way, and resets the stages meanwhile."""
+        if not components:
+            return None
+        bits = [bit for component in reversed(components) for bit in component.setting_bits]
+        m.submodules.settings = loader = SettingsLoader(bits)
+        m.domains.configured = domain = ClockDomain()
+        m.d.comb += [domain.clk.eq(ClockSignal()), domain.rst.eq(loader.busy)]
+        bit: Value = loader.bit
+        for component in components:
+            m.d.comb += [component.shift_settings.eq(loader.shift), component.settings_i.eq(bit)]
+            bit = component.settings_o
+        return loader.busy
 
     def _under_way(self, m: Module, leaves: Value) -> Value:
         """Whether a frame has begun to come in whose last word has not left (``leaves``) yet.

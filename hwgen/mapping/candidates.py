@@ -11,9 +11,9 @@ from ..graph import Graph
 from ..ilp.unroll import Edge, Option, Swap
 from ..templates.depthwise import DepthwiseParams
 from ..templates.matrix_vector import MatrixVectorParams
-from .operators import Block, Operator, Unrolling, operator
+from .operators import Block, Formats, Operator, Unrolling, operator
 
-__all__ = ["Candidate", "candidates", "edges", "operators", "swapped"]
+__all__ = ["Candidate", "candidate", "candidates", "edges", "operators", "swapped"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,11 +25,13 @@ class Candidate:
     option: Option
 
 
-def operators(graph: Graph, progress: Callable[[float], None] = lambda share: None) -> tuple[Operator, ...]:
+def operators(
+    graph: Graph, progress: Callable[[float], None] = lambda share: None, formats: Formats | None = None
+) -> tuple[Operator, ...]:
     """The graph's nodes, ready to be mapped: exact requantisation found for each."""
     made = []
     for k, node in enumerate(graph.nodes):
-        made.append(operator(node, graph))
+        made.append(operator(node, graph, formats))
         progress((k + 1) / len(graph.nodes))
     return tuple(made)
 
@@ -48,7 +50,7 @@ def candidates(
     memories
         The board's.
     """
-    return tuple(_undominated([_candidate(op, u, soft, memories) for u in op.unrollings(multipliers)]) for op in ops)
+    return tuple(_undominated([candidate(op, u, soft, memories) for u in op.unrollings(multipliers)]) for op in ops)
 
 
 def swapped(op: Operator, candidate: Candidate, soft: int) -> Candidate:
@@ -66,7 +68,8 @@ def _swap(blocks: tuple[Block, ...]) -> Swap | None:
     return None
 
 
-def _candidate(op: Operator, unrolling: Unrolling, soft: bool, memories: Memories) -> Candidate:
+def candidate(op: Operator, unrolling: Unrolling, soft: bool, memories: Memories) -> Candidate:
+    """What ``unrolling`` makes of ``op``; ``soft``: the solver may swap DSPs for multipliers of LUTs."""
     blocks = op.blocks(unrolling)
     costs = [b.params.cost(memories) for b in blocks]
     return Candidate(

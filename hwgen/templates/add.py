@@ -4,12 +4,12 @@ Two tables hold each operand's contribution in fixed point; their sum is rounded
 integers, bound only by the 65,536 results that must come out, so few fractional bits suffice (5 to 8 are usual).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from amaranth import Const, Module, Mux, Signal, Value
-from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -20,8 +20,9 @@ from ..graph import QuantType
 from ..streams import Stream, Words, serve
 from .pair_table import PairTableContents, PairTableParams
 from .pieces import check_counts, check_rounding, clamp_luts, delay
+from .settings import DELTA, FIXES, Configurable, Limits, Setting, limits_of
 
-__all__ = ["Add", "AddParams", "AddTables", "add_block", "add_reference"]
+__all__ = ["Add", "AddParams", "AddTables", "add_block", "add_reference", "programmable_add"]
 
 _FAR = 1 << 40  # beyond every level
 _MAX_SHIFT = 20
@@ -39,11 +40,14 @@ class AddTables:
         (2**bits,) integers: contribution of the operand ``type.min + index``.
     fixes
         (n, 3) integers: operand a, operand b, what to add to the result there.
+    limits
+        Where the hardware is programmable; None: the parameters'.
     """
 
     a: np.ndarray = field(repr=False)
     b: np.ndarray = field(repr=False)
     fixes: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.int64), repr=False)
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +68,8 @@ class AddParams:
         Limits of y.
     fixes
         How many pairs of operands are corrected.
+    programmable
+        Whether ``odd``, ``lo``, ``hi`` and the fixes are settings, part of the contents.
     """
 
     a: IntType
@@ -78,6 +84,7 @@ class AddParams:
     lo: int
     hi: int
     fixes: int = 0
+    programmable: bool = False
 
     def __post_init__(self) -> None:
         check_counts(self, "lanes", "words")
@@ -117,15 +124,29 @@ class AddParams:
         fixes = np.asarray(contents.fixes, np.int64)
         if fixes.shape != (self.fixes, 3):
             raise ValueError(f"fixes must have shape {(self.fixes, 3)}, not {fixes.shape}")
-        return AddTables(**tables, fixes=fixes)
+        return AddTables(**tables, fixes=fixes, limits=contents.limits)
+
+    def settings(self, contents: AddTables) -> tuple[Setting, ...]:
+        """Parity, limits, and which operands each fix is for and what it adds; none unless ``programmable``."""
+        if not self.programmable:
+            return ()
+        found = [*limits_of(self, contents.limits).settings(self.output)]
+        for n, (a, b, delta) in enumerate(contents.fixes.tolist()):
+            found += [
+                Setting(name=f"a_{n}", element=self.a, value=a),
+                Setting(name=f"b_{n}", element=self.b, value=b),
+                Setting(name=f"delta_{n}", element=DELTA, value=delta),
+            ]
+        return tuple(found)
 
     def compute(self, a: Words, b: Words, contents: AddTables) -> Words:
         tables = self.checked(contents)
+        limits = limits_of(self, tables.limits)
         terms = tables.a[a - self.a.min] + tables.b[b - self.b.min]
-        y = round_half_even(terms, self.shift, self.window, self.odd)
+        y = round_half_even(terms, self.shift, self.window, limits.odd)
         for at_a, at_b, delta in tables.fixes:
             y = y + delta * ((a == at_a) & (b == at_b))
-        return clamp(y, self.lo, self.hi)
+        return clamp(y, limits.lo, limits.hi)
 
     def departures(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return serve(np.maximum(a, b)) + self.latency
@@ -145,10 +166,14 @@ class AddParams:
         ff = term + 1 - (self.shift if self.window < 0 else self.window) + self.output.bits
         if not self.plain:
             lut, ff = lut + even(quotient) + (self.shift - self.window) // 3 + 2, ff + quotient
-        lut += self.fixes * ((self.a.bits + self.b.bits) // 3 + 2)
+        fix = self.a.bits + self.b.bits
+        lut += self.fixes * (2 * fix if self.programmable else fix) // 3 + 2 * self.fixes
+        if self.programmable:
+            lut += 2 * even(quotient) + self.output.bits
+        settings = 1 + 2 * self.output.bits + self.fixes * (fix + DELTA.bits)
         resources = Resources(
             lut=self.lanes * lut + 4,
-            ff=self.lanes * (ff + self.fixes * (self.latency - 2)) + self.latency,
+            ff=self.lanes * (ff + self.fixes * (self.latency - 2)) + self.latency + self.programmable * settings,
             bram=self.lanes * memories.blocks(2 << max(self.a.bits, self.b.bits), term, reads=2),
         )
         return Cost(cycles=self.words, resources=resources)
@@ -157,7 +182,7 @@ class AddParams:
         return Add(self, self.checked(contents))
 
 
-class Add(wiring.Component):
+class Add(Configurable):
     """Hardware for :class:`AddParams`.
 
     Members
@@ -168,7 +193,7 @@ class Add(wiring.Component):
     def __init__(self, params: AddParams, tables: AddTables):
         self.params, self.tables = params, tables
         i0, i1 = (In(s.signature) for s in params.inputs)
-        super().__init__({"i0": i0, "i1": i1, "o": Out(params.outputs[0].signature)})
+        super().__init__({"i0": i0, "i1": i1, "o": Out(params.outputs[0].signature)}, params.settings(tables))
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -190,6 +215,8 @@ class Add(wiring.Component):
             init[start : start + len(table)] = np.roll(table, operand.min).tolist()
         m.submodules.rom = rom = Memory(shape=p.term.shape, depth=len(init), init=init, attrs={"rom_style": "block"})
 
+        settings = self.set(m)
+        odd, lo, hi = (settings.get(name, getattr(p, name)) for name in ("odd", "lo", "hi"))
         for lane in range(p.lanes):
             terms = []
             for name, start, payload in (("a", 0, self.i0.payload), ("b", half, self.i1.payload)):
@@ -199,15 +226,24 @@ class Add(wiring.Component):
             total = delay(m, move, terms[0] + terms[1], 1, f"total_{lane}")
             quotient: Any = total >> p.shift
             if not p.plain:
-                delta = self._fix(m, move, lane)
-                less = gives_way(total, p.shift, p.window, p.odd)
+                delta = (self._chosen if settings else self._fix)(m, move, lane, settings)
+                less = gives_way(total, p.shift, p.window, odd)
                 quotient = delay(m, move, quotient - less + delta, 1, f"result_{lane}")
             with m.If(move):
-                m.d.sync += self.o.payload[lane].eq(clamp(quotient, p.lo, p.hi))
+                m.d.sync += self.o.payload[lane].eq(clamp(quotient, lo, hi))
         return m
 
-    def _fix(self, m: Module, move: Value, lane: int) -> Any:
-        """What to add to the quotient, when the sum is there."""
+    def _chosen(self, m: Module, move: Value, lane: int, settings: dict[str, Value]) -> Any:
+        """What the settings say is to be added to the quotient, when the sum is there; no two fixes are for one pair."""
+        delta: Any = Const(0, DELTA.bits)
+        for n in range(self.params.fixes):
+            hit = (self.i0.payload[lane] == settings[f"a_{n}"]) & (self.i1.payload[lane] == settings[f"b_{n}"])
+            chosen = Mux(delay(m, move, hit, 2, f"fix_{n}_{lane}"), settings[f"delta_{n}"].as_unsigned(), 0)
+            delta = delta | chosen
+        return delay(m, move, delta[: DELTA.bits], 1, f"delta_{lane}").as_signed()
+
+    def _fix(self, m: Module, move: Value, lane: int, settings: dict[str, Value]) -> Any:
+        """What the contents say, as logic."""
         delta: Any = Const(0)
         for n, (a, b, change) in enumerate(self.tables.fixes.tolist()):
             hit = (self.i0.payload[lane] == a) & (self.i1.payload[lane] == b)
@@ -278,18 +314,72 @@ def add_block(
     return params, AddTables(a=at, b=bt, fixes=fixes)
 
 
+def programmable_add(
+    node: str,
+    a: QuantType,
+    b: QuantType,
+    y: QuantType,
+    lo: int,
+    hi: int,
+    least: AddParams | PairTableParams,
+    earlier: Mapping[str, Any] | None,
+) -> tuple[AddParams, AddTables] | tuple[PairTableParams, PairTableContents]:
+    """Hardware like ``least`` that takes other scales too: with a window for ties, and two fractional bits more.
+
+    ``earlier``: parameters of hardware that must do; ``HwgenError`` where it does not.
+    """
+    want = add_reference(a, b, y, lo, hi)
+    if isinstance(least, PairTableParams) if earlier is None else "term" not in earlier:
+        table = PairTableParams(a=a.integer, b=b.integer, output=y.integer, lanes=least.lanes, words=least.words)
+        return table, PairTableContents(values=want)
+    if earlier is not None:
+        shifts, room = [earlier["shift"]], 0
+    else:
+        assert isinstance(least, AddParams)
+        shifts, room = list(range(least.shift + 2, _MAX_SHIFT)), 1
+    for shift in shifts:
+        odd, at, bt = _near(a, b, y, shift)
+        at, bt = _tables(want, lo, hi, shift, 0, odd, at, bt) or (at, bt)
+        at, bt = _balance(at, bt)
+        quotient = round_half_even(at[:, None] + bt, shift, 0, odd)
+        wrong = np.argwhere(clamp(quotient, lo, hi) != want)
+        if len(wrong) > FIXES:
+            continue
+        terms = np.concatenate([at, bt])
+        needed = IntType.holding(min(-1, int(terms.min())), int(terms.max()))
+        term = IntType(needed.bits + room) if earlier is None else IntType(**earlier["term"])
+        if needed.bits > term.bits:
+            continue
+        fixes = np.zeros((FIXES, 3), np.int64)
+        fixes[: len(wrong), :2] = wrong + np.array([a.integer.min, b.integer.min])
+        fixes[: len(wrong), 2] = (want - quotient)[tuple(wrong.T)]
+        params = AddParams(
+            a=a.integer, b=b.integer, output=y.integer, lanes=least.lanes, words=least.words, term=term, shift=shift, window=0,
+            odd=0, lo=y.integer.min, hi=y.integer.max, fixes=FIXES, programmable=True,
+        )  # fmt: skip
+        return params, AddTables(a=at, b=bt, fixes=fixes, limits=Limits(odd=odd, lo=lo, hi=hi))
+    if earlier is not None:
+        raise HwgenError(f"{node}: its scales are out of reach of the earlier build's adder; build it anew")
+    raise HwgenError(f"{node}: its scales need more than {FIXES} corrections; build it without --retrainable")
+
+
+def _near(a: QuantType, b: QuantType, y: QuantType, shift: int) -> tuple[int, np.ndarray, np.ndarray]:
+    """Parity of a quotient that gives way, and tables with half a unit added, each entry rounded."""
+    fused = a.integer == b.integer == y.integer
+    odd = 1 if fused else 1 - y.zero_point % 2  # the zero point is added before rounding, or after it
+    unit = 2.0**shift / y.scale
+    xs = (np.arange(t.integer.min, t.integer.max + 1) - t.zero_point for t in (a, b))
+    at, bt = (np.rint(np.clip(x * t.scale * unit, -_FAR, _FAR)).astype(np.int64) for x, t in zip(xs, (a, b), strict=True))
+    return odd, at + (y.zero_point << shift) + (1 << shift >> 1), bt
+
+
 def _solve(
     a: QuantType, b: QuantType, y: QuantType, lo: int, hi: int, want: np.ndarray
 ) -> tuple[int, int, int, np.ndarray, np.ndarray]:
     """Shift, window, odd and both tables; the last tried, with half a unit added, where no shift has exact ones."""
-    fused = a.integer == b.integer == y.integer
-    odd = 1 if fused else 1 - y.zero_point % 2  # the zero point is added before rounding, or after it
-    xa, xb = (np.arange(t.integer.min, t.integer.max + 1) - t.zero_point for t in (a, b))
-    at = bt = np.zeros(0, np.int64)
+    odd, at, bt = 0, np.zeros(0, np.int64), np.zeros(0, np.int64)
     for shift in range(_MAX_SHIFT):
-        unit = 2.0**shift / y.scale
-        at, bt = (np.rint(np.clip(x * t.scale * unit, -_FAR, _FAR)).astype(np.int64) for x, t in ((xa, a), (xb, b)))
-        at = at + (y.zero_point << shift) + (1 << shift >> 1)
+        odd, at, bt = _near(a, b, y, shift)
         for window in (-1, *range(shift)):
             found = _tables(want, lo, hi, shift, window, odd, at, bt)
             if found is not None:

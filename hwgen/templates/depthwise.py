@@ -42,6 +42,8 @@ class DepthwiseParams:
         Input words of one window and group.
     soft
         Multipliers made of LUTs instead of DSPs.
+    programmable
+        Whether the weights are in block RAM in any case.
     """
 
     operand: IntType
@@ -53,6 +55,7 @@ class DepthwiseParams:
     rows: int
     words: int
     soft: int = 0
+    programmable: bool = False
 
     def __post_init__(self) -> None:
         check_counts(self, "vectors", "channels", "lanes", "rows", "words")
@@ -90,6 +93,7 @@ class DepthwiseParams:
             steps=self.words,
             depth=self.groups * self.words,
             soft=self.soft,
+            programmable=self.programmable,
         )
 
     def _checked(self, weights: Weights) -> np.ndarray:

@@ -70,6 +70,8 @@ class MacParams:
         Steps until the weights repeat: words of the weight memory.
     soft
         How many of the multipliers are made of LUTs, see :mod:`~hwgen.templates.product`; the others are DSPs.
+    programmable
+        Whether the weights are in block RAM in any case.
     """
 
     operand: IntType
@@ -81,6 +83,7 @@ class MacParams:
     steps: int
     depth: int
     soft: int = 0
+    programmable: bool = False
 
     def check(self) -> None:
         """``ValueError`` for types that the pipeline is not made for."""
@@ -142,7 +145,7 @@ class MacParams:
     @property
     def in_bram(self) -> bool:
         """Whether the weights are in block RAM."""
-        return self.depth > LOGIC_DEPTH
+        return self.programmable or self.depth > LOGIC_DEPTH
 
     @property
     def columns(self) -> int:
@@ -234,7 +237,7 @@ class Mac(wiring.Component):
         m = Module()
         p = self.params
         rows = np.resize(self.weights.reshape(p.depth, -1), (max(2, p.depth), p.multipliers))  # memories have an address
-        style = {"rom_style": "block" if p.depth > LOGIC_DEPTH else "logic"}
+        style = {"rom_style": "block" if p.in_bram else "logic"}
         words = pack(rows, p.weight.bits)
         m.submodules.rom = rom = Memory(shape=unsigned(p.weight_bits), depth=len(rows), init=words, attrs=style)
         weights = rom.read_port()

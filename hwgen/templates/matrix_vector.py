@@ -48,6 +48,8 @@ class MatrixVectorParams:
         Outputs computed at the same time.
     soft
         Multipliers made of LUTs instead of DSPs.
+    programmable
+        Whether the weights are in block RAM in any case.
     """
 
     operand: IntType
@@ -61,6 +63,7 @@ class MatrixVectorParams:
     channels: int
     pe: int
     soft: int = 0
+    programmable: bool = False
 
     def __post_init__(self) -> None:
         check_counts(self, "vectors", "groups", "words", "sources", "channels")
@@ -109,6 +112,7 @@ class MatrixVectorParams:
             steps=self.depth,
             depth=self.groups * self.folds * self.depth,
             soft=self.soft,
+            programmable=self.programmable,
         )
 
     def _checked(self, weights: Weights) -> np.ndarray:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from amaranth import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
-from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -17,6 +16,7 @@ from ..cost import BLOCKS_18K, Cost, Memories, Resources, distinct, even, logic_
 from ..streams import Stream, Words, serve
 from .mac import LOGIC_DEPTH
 from .pieces import check_counts, check_rounding, clamp_luts, delay
+from .settings import DELTA, Configurable, Limits, Setting, limits_of
 
 __all__ = ["Requant", "RequantParams", "Scales"]
 
@@ -31,11 +31,14 @@ class Scales:
         (channels,) integers.
     fixes
         (n, 3) integers: channel, accumulator, what to add there.
+    limits
+        Where the hardware is programmable; None: the parameters'.
     """
 
     mult: np.ndarray
     offset: np.ndarray
     fixes: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.int64))
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +67,8 @@ class RequantParams:
         How many single (channel, accumulator) pairs are corrected.
     uniform
         Whether all channels have the same ``mult`` and ``offset``, which then need no memory.
+    programmable
+        Whether scales are in block RAM in any case, and ``odd``, ``lo``, ``hi`` and fixes are settings, part of the contents.
     """
 
     accumulator: IntType
@@ -83,6 +88,7 @@ class RequantParams:
     hi: int
     fixes: int = 0
     uniform: bool = False
+    programmable: bool = False
 
     def __post_init__(self) -> None:
         check_counts(self, "vectors", "groups", "channels", "pe", "lanes", "steps")
@@ -177,16 +183,32 @@ class RequantParams:
             raise ValueError(f"fixes must have shape {(self.fixes, 3)}, not {fixes.shape}")
         if self.fixes and not 0 <= fixes[:, 0].min() <= fixes[:, 0].max() < shape[0]:
             raise ValueError(f"fixes must be of channels 0..{shape[0] - 1}, not {fixes[:, 0].min()}..{fixes[:, 0].max()}")
-        return Scales(**values, fixes=fixes)
+        return Scales(**values, fixes=fixes, limits=contents.limits)
+
+    def settings(self, contents: Scales) -> tuple[Setting, ...]:
+        """Parity, limits, and where each fix lies and what it adds; none unless ``programmable``."""
+        if not self.programmable:
+            return ()
+        found = [*limits_of(self, contents.limits).settings(self.output)]
+        row, lane = (IntType(max(1, (n - 1).bit_length()), False) for n in (self.rows, self.lanes))
+        for n, (channel, value, delta) in enumerate(contents.fixes.tolist()):
+            found += [
+                Setting(name=f"row_{n}", element=row, value=channel // self.lanes),
+                Setting(name=f"lane_{n}", element=lane, value=channel % self.lanes),
+                Setting(name=f"accumulator_{n}", element=self.accumulator, value=value),
+                Setting(name=f"delta_{n}", element=DELTA, value=delta),
+            ]
+        return tuple(found)
 
     def compute(self, x: Words, contents: Scales) -> Words:
         scales = self.checked(contents)
         vectors = x.reshape(-1, self.groups, self.folds * self.pe)[:, :, : self.channels]
         acc = vectors.reshape(-1, self.groups * self.channels).astype(np.int64, copy=False)
-        y = round_half_even(acc * scales.mult + scales.offset, self.shift, self.window, self.odd)
+        limits = limits_of(self, scales.limits)
+        y = round_half_even(acc * scales.mult + scales.offset, self.shift, self.window, limits.odd)
         for channel, value, delta in scales.fixes:
             y[:, channel] += delta * (acc[:, channel] == value)
-        return clamp(y, self.lo, self.hi).reshape(-1, self.lanes)
+        return clamp(y, limits.lo, limits.hi).reshape(-1, self.lanes)
 
     def _word(self, k: Any) -> Any:
         """The input word that output word ``k`` comes from."""
@@ -227,7 +249,8 @@ class RequantParams:
         """Modelled, for each lane: the adders, the running sum (twice, as it starts anew), rounding, clamp, spare place;
         registers as written, those of bits that nothing reads left out.
 
-        Scales of up to ``LOGIC_DEPTH`` words are logic, equal columns made once; more are block RAM.
+        Scales of up to ``LOGIC_DEPTH`` words are logic, equal columns made once; more are block RAM. Settings are compared with
+        what varies: limits with the quotient, fixes with accumulator and row.
         """
         acc, total, quotient, serial = self.accumulator.bits, self.total.bits, self.quotient.bits, self.steps > 1
         tree, output = self._tree(), self.output.bits
@@ -241,8 +264,12 @@ class RequantParams:
         lut, ff = self.lanes * lut, self.lanes * ff
         if self.kept > self.lanes:
             lut += (self.kept - self.lanes) * acc
-        lut += self.fixes * ((self.rows.bit_length() + acc) // 3 + 2)
-        ff += self.kept * acc + self.fixes * (self.levels + 2)
+        fix = self.rows.bit_length() + acc
+        lut += self.fixes * (self.lanes * (2 * fix // 3 + 2) if self.programmable else fix // 3 + 2)
+        ff += self.kept * acc + self.fixes * (self.levels + 2) * (self.lanes if self.programmable else 1)
+        if self.programmable:
+            lut += self.lanes * (2 * even(quotient) + output)
+            ff += 1 + 2 * output + self.fixes * (fix + DELTA.bits + self.lanes.bit_length())
         lut += 2 * (self.rows.bit_length() + self.steps.bit_length() + self.folds.bit_length() + self.pe.bit_length()) + 6
         ff += sum((n - 1).bit_length() for n in (self.rows, self.steps, self.folds, self.kept)) + 3 * self.levels + 12
         resources = Resources(lut=lut, ff=ff) + self._scales(memories)
@@ -251,9 +278,9 @@ class RequantParams:
     def _scales(self, memories: Memories) -> Resources:
         """The memory of scales and what holds its words on their way."""
         mult, offset = self.lanes * self.mult.bits, self.lanes * self.offset.bits
-        if self.uniform or self.rows == 1:
+        if not self.programmable and (self.uniform or self.rows == 1):
             return Resources(ff=mult if self.steps > 1 else 0)
-        if self.rows > LOGIC_DEPTH:
+        if self.programmable or self.rows > LOGIC_DEPTH:
             return memories.large(self.rows, mult + offset) + Resources(ff=mult + offset * (1 + self.levels))
         columns = distinct(mult + offset, self.rows)
         waiting = distinct(offset, self.rows) * (1 + self.levels) + (mult if self.steps > 1 else distinct(mult, self.rows))
@@ -263,7 +290,7 @@ class RequantParams:
         return Requant(self, self.checked(contents))
 
 
-class Requant(wiring.Component):
+class Requant(Configurable):
     """Hardware for :class:`RequantParams`.
 
     A holding register feeds ``lanes`` accumulators at a time, ``steps`` cycles each, into a pipeline: scales from memory;
@@ -278,7 +305,8 @@ class Requant(wiring.Component):
 
     def __init__(self, params: RequantParams, scales: Scales):
         self.params, self.scales = params, scales
-        super().__init__({"i": In(params.inputs[0].signature), "o": Out(params.outputs[0].signature)})
+        members = {"i": In(params.inputs[0].signature), "o": Out(params.outputs[0].signature)}
+        super().__init__(members, params.settings(scales))
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -326,17 +354,19 @@ class Requant(wiring.Component):
                 ready.eq(Cat(valid[-1] & end[-1], ready)),
                 offered.eq(ready[-1]),
             ]
+        settings = self.set(m)
+        odd, lo, hi = (settings.get(name, getattr(p, name)) for name in ("odd", "lo", "hi"))
         scales = self._memory(m, move, row)
         here = delay(m, move, row, 1, "row") if p.fixes else row
         for lane in range(p.lanes):
             acc = delay(m, move, hold[lane], 1, f"acc_{lane}")
             total = self._multiply(m, move, lane, acc, scales.word_select(lane, p.mult.bits + p.offset.bits), valid, begin)
-            delta = self._fix(m, move, lane, acc, here)
+            delta = (self._chosen if settings else self._fix)(m, move, lane, acc, here, settings)
             quotient = delay(m, move, (total >> p.shift)[: p.quotient.bits].as_signed(), 1, f"quotient_{lane}")
-            less = delay(m, move, Value.cast(gives_way(total, p.shift, p.window, p.odd)), 1, f"less_{lane}")
+            less = delay(m, move, Value.cast(gives_way(total, p.shift, p.window, odd)), 1, f"less_{lane}")
             result = delay(m, move, quotient - less + delta, 1, f"result_{lane}")
             with m.If(move):
-                m.d.sync += results[lane].eq(clamp(result, p.lo, p.hi))
+                m.d.sync += results[lane].eq(clamp(result, lo, hi))
         return m
 
     def _words(self, m: Module) -> Any:
@@ -357,10 +387,11 @@ class Requant(wiring.Component):
         pairs = zip(self.scales.mult.tolist(), self.scales.offset.tolist(), strict=True)
         entries = [mult | (offset & (1 << p.offset.bits) - 1) << p.mult.bits for mult, offset in pairs]
         words = [sum(e << n * bits for n, e in enumerate(entries[i : i + p.lanes])) for i in range(0, len(entries), p.lanes)]
-        if p.uniform or p.rows == 1:
+        if not p.programmable and (p.uniform or p.rows == 1):
             return Const(words[0], unsigned(p.lanes * bits))
-        style = {"rom_style": "block" if p.rows > LOGIC_DEPTH else "logic"}
-        m.submodules.rom = rom = Memory(shape=unsigned(p.lanes * bits), depth=p.rows, init=words, attrs=style)
+        style = {"rom_style": "block" if p.programmable or p.rows > LOGIC_DEPTH else "logic"}
+        words *= 2 if p.rows == 1 else 1  # memories have an address
+        m.submodules.rom = rom = Memory(shape=unsigned(p.lanes * bits), depth=len(words), init=words, attrs=style)
         port = rom.read_port()
         m.d.comb += [port.addr.eq(row), port.en.eq(move)]
         return port.data
@@ -400,8 +431,18 @@ class Requant(wiring.Component):
             ]
         return Cat(low, total).as_signed()
 
-    def _fix(self, m: Module, move: Value, lane: int, acc: Signal, row: Signal) -> Any:
-        """What to add to the quotient of ``acc``."""
+    def _chosen(self, m: Module, move: Value, lane: int, acc: Signal, row: Signal, settings: dict[str, Value]) -> Any:
+        """What the settings say is to be added to the quotient of ``acc``: at most one fix is for it."""
+        p = self.params
+        delta: Any = Const(0, DELTA.bits)
+        for n in range(p.fixes):
+            here = (settings[f"row_{n}"] == row) & (settings[f"lane_{n}"] == lane)
+            hit = delay(m, move, (settings[f"accumulator_{n}"] == acc) & here, p.levels + 2, f"fix_{n}_{lane}")
+            delta = delta | Mux(hit, settings[f"delta_{n}"].as_unsigned(), 0)
+        return delay(m, move, delta[: DELTA.bits], 1, f"delta_{lane}").as_signed()
+
+    def _fix(self, m: Module, move: Value, lane: int, acc: Signal, row: Signal, settings: dict[str, Value]) -> Any:
+        """What the contents say, as logic."""
         p = self.params
         delta = Const(0)
         for n, (channel, value, change) in enumerate(self.scales.fixes.tolist()):

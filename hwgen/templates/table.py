@@ -30,11 +30,14 @@ class TableParams:
         Type of an element that leaves.
     limits
         (lo, hi) where the function is a clamp, which needs no memory; None for a table.
+    programmable
+        Whether the table is in block RAM in any case.
     """
 
     stream: Stream
     output: IntType
     limits: tuple[int, int] | None = None
+    programmable: bool = False
 
     def __post_init__(self) -> None:
         if self.limits is None:
@@ -57,6 +60,11 @@ class TableParams:
     def latency(self) -> int:
         """Cycles: a table's address, then its output register; a clamp's register."""
         return 2 if self.limits is None else 1
+
+    @property
+    def in_bram(self) -> bool:
+        """Whether the table is in block RAM."""
+        return self.programmable or self.stream.element.bits > LUT_ROM_BITS
 
     def compute(self, words: Words, contents: "TableContents | None" = None) -> Words:
         if self.limits is not None:
@@ -81,7 +89,7 @@ class TableParams:
             tests = (self.limits[0] > element.min) + (self.limits[1] < element.max)
             lut = lanes * tests * (element.bits + bits) // 2
             return Cost(cycles=self.stream.words, resources=Resources(lut=lut + 1, ff=lanes * min(element.bits, bits) + 1))
-        if element.bits <= LUT_ROM_BITS:
+        if not self.in_bram:
             lut = lanes * bits * max(1, 20 * (1 << element.bits) // 256)
             return Cost(cycles=self.stream.words, resources=Resources(lut=lut + 1, ff=2 * lanes * bits + 2))
         bram = memories.blocks(1 << element.bits, bits, reads=lanes)
@@ -100,13 +108,18 @@ class TableContents:
     values: np.ndarray
 
 
-def table_params(stream: Stream, output: IntType, values: np.ndarray) -> tuple[TableParams, TableContents | None]:
-    """The hardware for ``y = values[x - x_type.min]``: a clamp (no contents) where that is the same function, else a table."""
+def table_params(
+    stream: Stream, output: IntType, values: np.ndarray, programmable: bool = False
+) -> tuple[TableParams, TableContents | None]:
+    """The hardware for ``y = values[x - x_type.min]``: a clamp (no contents) where that is the same function, else a table.
+
+    ``programmable``: a table in block RAM in any case.
+    """
     x = np.arange(stream.element.min, stream.element.max + 1)
     contents = TableContents(values=values)
-    params = TableParams(stream=stream, output=output)
+    params = TableParams(stream=stream, output=output, programmable=programmable)
     lo, hi = int(values.min()), int(values.max())
-    if (_table(params, contents) == clamp(x, lo, hi)).all():
+    if not programmable and (_table(params, contents) == clamp(x, lo, hi)).all():
         return TableParams(stream=stream, output=output, limits=(lo, hi)), None
     return params, contents
 
@@ -154,7 +167,7 @@ class Table(wiring.Component):
             shape=self.params.output.shape,
             depth=len(values),
             init=values,
-            attrs={"rom_style": "block" if element.bits > LUT_ROM_BITS else "logic"},
+            attrs={"rom_style": "block" if self.params.in_bram else "logic"},
         )
         pending = Signal()
         with m.If(move):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
-from amaranth.lib import memory, wiring
+from amaranth.lib import memory
 from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType
@@ -14,8 +14,9 @@ from ..cost import BLOCKS_18K, Cost, Memories, Resources, even
 from ..graph import window_count
 from ..streams import Stream, Words, serve
 from .pieces import check_counts
+from .settings import Configurable, Setting
 
-__all__ = ["Window", "WindowParams"]
+__all__ = ["Padding", "Window", "WindowParams"]
 
 LUT_DEPTH = 64  #: memories of more words are block RAM
 
@@ -39,6 +40,8 @@ class WindowParams:
         (vertical, horizontal).
     pads
         (top, left, bottom, right) rows and columns, as ONNX orders them.
+    programmable
+        Whether ``pad_value`` is a setting, part of the contents.
     """
 
     element: IntType
@@ -53,6 +56,7 @@ class WindowParams:
     dilations: tuple[int, int] = (1, 1)
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
     pad_value: int = 0
+    programmable: bool = False
 
     def __post_init__(self) -> None:
         check_counts(self, "height", "width", "channels", "lanes", "rows", "groups")
@@ -181,10 +185,11 @@ class WindowParams:
         bits = self.inputs[0].bits
         return memories.small(depth, bits) if depth <= LUT_DEPTH else memories.large(depth, bits, written=True)
 
-    def compute(self, words: Words) -> Words:
+    def compute(self, words: Words, contents: "Padding | None" = None) -> Words:
         top, left, bottom, right = self.pads
+        padding = self.pad_value if contents is None else contents.value
         image = np.asarray(words, np.int64).reshape(-1, self.height, self.width, self.channels)
-        image = np.pad(image, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=self.pad_value)
+        image = np.pad(image, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=padding)
         y = np.arange(self.out_height)[:, None] * self.strides[0] + np.arange(self.kernel[0]) * self.dilations[0]
         x = np.arange(self.out_width)[:, None] * self.strides[1] + np.arange(self.kernel[1]) * self.dilations[1]
         taps = image[:, y][:, :, :, x]  # frame, oy, ky, ox, kx, channel
@@ -243,7 +248,7 @@ class WindowParams:
             + 10
         )
         ff = (self.rows + 1) * address + 2 * balance + steps + sum(counters) + sum(padded) + len(padded) + 1
-        resources = Resources(lut=lut, ff=ff)
+        resources = Resources(lut=lut, ff=ff + (self.element.bits if self.programmable else 0))
         for _ in range(self.rows):
             resources += self._memory(self.capacity, memories)
         return Cost(cycles=max(self.outputs[0].words, self.written), resources=resources)
@@ -302,11 +307,24 @@ class WindowParams:
         ]
         return inner + outer
 
-    def create(self) -> "Window":
-        return Window(self)
+    def settings(self, contents: "Padding | None") -> tuple[Setting, ...]:
+        """The value of padding; none unless ``programmable``."""
+        if (contents is not None) != self.programmable:
+            raise ValueError(f"padding must be {'given' if self.programmable else 'None'}, not {contents}")
+        return () if contents is None else (Setting(name="pad_value", element=self.element, value=contents.value),)
+
+    def create(self, contents: "Padding | None" = None) -> "Window":
+        return Window(self, self.settings(contents))
 
 
-class Window(wiring.Component):
+@dataclass(frozen=True, kw_only=True)
+class Padding:
+    """What padding is, where the hardware is programmable."""
+
+    value: int
+
+
+class Window(Configurable):
     """Hardware for :class:`WindowParams`: one word read and one written per cycle.
 
     The padded image goes round a memory of ``capacity`` words; padding is written like words that came in. ``ahead``, the
@@ -319,9 +337,9 @@ class Window(wiring.Component):
     i, o : streams ``params.inputs[0]`` and ``params.outputs[0]``
     """
 
-    def __init__(self, params: WindowParams):
+    def __init__(self, params: WindowParams, settings: tuple[Setting, ...] = ()):
         self.params = params
-        super().__init__({"i": In(params.inputs[0].signature), "o": Out(params.outputs[0].signature)})
+        super().__init__({"i": In(params.inputs[0].signature), "o": Out(params.outputs[0].signature)}, settings)
 
     def elaborate(self, platform: Any) -> Module:
         p = self.params
@@ -337,6 +355,7 @@ class Window(wiring.Component):
         up, down, jump = self._steps(m, read)
         readable, writable = self._balances(m, write, Mux(read, jump, 0))
         padding = self._padding(m, write)
+        pad_value = self.set(m).get("pad_value", Const(p.pad_value, p.element.shape))
 
         w_port = buffer.write_port()
         m.d.sync += w_port.addr.eq(_wrapped(w_port.addr, write, write - p.capacity, p.capacity))
@@ -344,7 +363,7 @@ class Window(wiring.Component):
             write.eq(writable & (self.i.valid | padding)),
             self.i.ready.eq(writable & ~padding),
             w_port.en.eq(write),
-            w_port.data.eq(Mux(padding, Const(p.pad_value, p.element.bits).replicate(p.lanes), self.i.payload.as_value())),
+            w_port.data.eq(Mux(padding, pad_value.as_unsigned().replicate(p.lanes), self.i.payload.as_value())),
         ]
 
         m.d.comb += [enable.eq(~self.o.valid | self.o.ready), read.eq(enable & readable)]

@@ -8,6 +8,7 @@ import pytest
 import hwgen
 from hwgen import flow
 from hwgen.board import load_board
+from hwgen.choosing import choose
 from hwgen.hardware.emit import emit
 from hwgen.hardware.verilator import lint
 
@@ -17,7 +18,7 @@ MODEL = Path(hwgen.__file__).parent / "models" / "digits" / "digits_cnn_int8_qdq
 @pytest.fixture(scope="module")
 def design():
     graph = flow.read_graph(flow.read(MODEL, None), Path("digits.onnx"))
-    return flow.choose(graph, load_board("ulx3s-85f"), "throughput", None).design
+    return choose(graph, load_board("ulx3s-85f"), "throughput", None).design
 
 
 @pytest.fixture(scope="module")

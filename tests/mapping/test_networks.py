@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from hwgen.board import load_board
-from hwgen.flow import choose, read_graph
+from hwgen.choosing import choose
+from hwgen.flow import read_graph
 from hwgen.frontend import load_onnx, reference_model
 from hwgen.inputs import load_frames
 from hwgen.mapping.candidates import operators

@@ -5,18 +5,22 @@ from .base import Block, Operator, Unrolling
 from .elementwise import ElementwiseOperator
 from .linear import LinearOperator
 from .pooling import GlobalAverageOperator, WindowPoolOperator
+from .requantiser import Formats
 
-__all__ = ["Block", "Operator", "Unrolling", "operator"]
+__all__ = ["Block", "Formats", "Operator", "Unrolling", "operator"]
 
 
-def operator(node: Node, graph: Graph) -> Operator:
-    """The operator of a node, its exact arithmetic worked out. Add a line here to add an operator."""
+def operator(node: Node, graph: Graph, formats: Formats | None = None) -> Operator:
+    """The operator of a node, its exact arithmetic worked out. Add a line here to add an operator.
+
+    ``formats``: of hardware that takes other weights and scales; None: only these.
+    """
     match node:
         case Conv() | Dense():
-            return LinearOperator(node, graph)
+            return LinearOperator(node, graph, formats)
         case MaxPool() | AveragePool():
-            return WindowPoolOperator(node, graph)
+            return WindowPoolOperator(node, graph, formats)
         case GlobalAveragePool():
-            return GlobalAverageOperator(node, graph)
+            return GlobalAverageOperator(node, graph, formats)
         case _:
-            return ElementwiseOperator(node, graph)  # type: ignore[arg-type]
+            return ElementwiseOperator(node, graph, formats)  # type: ignore[arg-type]

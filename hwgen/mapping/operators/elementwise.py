@@ -6,14 +6,15 @@ from math import gcd
 
 from ...graph import Add, ArgMax, Concat, Graph, Node, Pad, Softmax, Table
 from ...streams import Stream
-from ...templates.add import AddParams, add_block
+from ...templates.add import AddParams, add_block, programmable_add
 from ...templates.argmax import ArgMaxParams
 from ...templates.concat import ConcatParams
 from ...templates.pair_table import PairTableParams
 from ...templates.softmax import softmax_params
 from ...templates.table import table_params
-from ...templates.window import WindowParams
+from ...templates.window import Padding, WindowParams
 from .base import Block, Unrolling, divisors
+from .requantiser import Formats
 
 __all__ = ["ElementwiseOperator"]
 
@@ -23,13 +24,17 @@ class ElementwiseOperator:
 
     macs = 0
 
-    def __init__(self, node: Add | Table | Concat | Pad | Softmax | ArgMax, graph: Graph):
+    def __init__(self, node: Add | Table | Concat | Pad | Softmax | ArgMax, graph: Graph, formats: Formats | None = None):
         self.node: Node = node
+        self.programmable = formats is not None
         self.sources = [graph.tensors[i] for i in node.inputs]
         self.result = graph.tensors[node.output]
         if isinstance(node, Add):
             a, b = (s.type for s in self.sources)
             block = add_block(a, b, self.result.type, node.lo, node.hi, lanes=1, words=self.result.elements)
+            if formats is not None:
+                earlier = formats.of(f"{node.name}_add") if formats.earlier else None
+                block = programmable_add(node.name, a, b, self.result.type, node.lo, node.hi, block[0], earlier)
             self.add: AddParams | PairTableParams = block[0]
             self.add_contents = block[1]
 
@@ -61,7 +66,7 @@ class ElementwiseOperator:
                 add = replace(self.add, lanes=u.lanes, words=stream.words)
                 return (Block(suffix="add", params=add, contents=lambda: self.add_contents),)
             case Table():
-                params, values = table_params(stream, output, node.table)
+                params, values = table_params(stream, output, node.table, self.programmable)
                 return (Block(suffix="table", params=params, contents=(lambda: values) if values is not None else None),)
             case Concat():
                 counts = tuple(s.shape[2] for s in self.sources)
@@ -80,9 +85,11 @@ class ElementwiseOperator:
                     lanes=u.lanes,
                     kernel=(1, 1),
                     pads=node.pads,
-                    pad_value=node.value,
+                    pad_value=element.min if self.programmable else node.value,
+                    programmable=self.programmable,
                 )
-                return (Block(suffix="window", params=frame),)
+                padding = Padding(value=node.value)
+                return (Block(suffix="window", params=frame, contents=(lambda: padding) if self.programmable else None),)
             case Softmax():
                 soft, contents = softmax_params(source.type, self.result.type, channels)
                 return (Block(suffix="softmax", params=soft, contents=lambda: contents),)

@@ -6,52 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...arith import IntType
+from ...errors import HwgenError
 from ...graph import Conv, Graph, Linear, output_shape
-from ...requantise import Requantisation, requantise
 from ...templates.depthwise import DepthwiseParams
 from ...templates.matrix_vector import MatrixVectorParams, Weights
-from ...templates.requant import RequantParams, Scales
-from ...templates.window import WindowParams
+from ...templates.window import Padding, WindowParams
 from .base import Block, Unrolling, ceil_divisions, divisors, fewest_steps, serial_steps
+from .requantiser import Formats, requantiser
 
-__all__ = ["LinearOperator", "requant_block"]
-
-
-def requant_block(
-    exact: Requantisation,
-    accumulator: IntType,
-    output: IntType,
-    *,
-    vectors: int,
-    groups: int,
-    channels: int,
-    u: Unrolling,
-    lo: int,
-    hi: int,
-) -> Block:
-    """The requantiser of a chain; ``channels`` for each group."""
-    params = RequantParams(
-        accumulator=accumulator,
-        output=output,
-        vectors=vectors,
-        groups=groups,
-        channels=channels,
-        pe=u.pe,
-        lanes=u.out_lanes,
-        steps=u.steps,
-        mult=IntType(max(1, int(exact.mult.max()).bit_length()), False),
-        offset=IntType(max(2, IntType.holding(min(-1, int(exact.offset.min())), int(exact.offset.max())).bits)),
-        shift=exact.shift,
-        window=exact.window,
-        odd=exact.odd,
-        lo=lo,
-        hi=hi,
-        fixes=len(exact.fixes),
-        uniform=len(set(exact.mult.tolist())) == len(set(exact.offset.tolist())) == 1,
-    )
-    return Block(
-        suffix="requant", params=params, contents=lambda: Scales(mult=exact.mult, offset=exact.offset, fixes=exact.fixes)
-    )
+__all__ = ["LinearOperator"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +31,7 @@ class Geometry:
 class LinearOperator:
     """A :class:`Conv` or :class:`Dense` node."""
 
-    def __init__(self, node: Linear, graph: Graph):
+    def __init__(self, node: Linear, graph: Graph, formats: Formats | None = None):
         self.node: Linear = node
         source, result = graph.tensors[node.inputs[0]], graph.tensors[node.output]
         self.operand, self.output = source.type.integer, result.type.integer
@@ -77,18 +40,34 @@ class LinearOperator:
         low, high = flat * self.operand.min, flat * self.operand.max
         acc_lo, acc_hi = np.minimum(low, high).sum(1), np.maximum(low, high).sum(1)
         bias = node.bias - source.type.zero_point * flat.sum(1)
-        self.exact = requantise(node.scale, result.type.zero_point, node.lo, node.hi, bias, acc_lo, acc_hi)
-        live = self.exact.mult != 0
+        self.programmable = formats is not None
+        self.requantiser = requantiser(
+            node.name, formats, node.scale, result.type.zero_point, node.lo, node.hi, bias, acc_lo, acc_hi
+        )
+        live = self.requantiser.exact.mult != 0
         self.weights = node.weights * live.reshape(-1, *(1,) * (node.weights.ndim - 1))  # a constant output needs none
         span = (int(acc_lo[live].min(initial=-1)), int(acc_hi[live].max(initial=0)))
         self.accumulator = IntType.holding(min(-1, span[0]), max(0, span[1]))
         self.weight = IntType.holding(min(-2, int(self.weights.min())), max(1, int(self.weights.max())))
+        if formats is not None:
+            self._for_all_weights(formats, flat.shape[1])
         if isinstance(node, Conv):
             out_h, out_w, _ = output_shape(node, [source])
             unit = node.kernel == (1, 1) and node.strides == (1, 1) and not any(node.pads)
             self.geometry = Geometry(source.shape, out_h * out_w, node.kernel, node.groups, not unit)
         else:
             self.geometry = Geometry((1, 1, source.elements), 1, (1, 1), 1, False)
+
+    def _for_all_weights(self, formats: Formats, products: int) -> None:
+        """Types that hold any weights, and the sums of so many products; ``HwgenError`` where the earlier ones do not."""
+        needed = self.weight.bits
+        self.weight = IntType(max(8, needed))
+        if formats.earlier:
+            self.weight = IntType(**formats.of(f"{self.node.name}_mac")["weight"])
+            if self.weight.bits < needed:
+                raise HwgenError(f"{self.node.name}: its weights need {needed} bits, the earlier build has {self.weight.bits}")
+        corners = [x * w for x in (self.operand.min, self.operand.max) for w in (self.weight.min, self.weight.max)]
+        self.accumulator = IntType.holding(products * min(corners), products * max(corners))
 
     @property
     def depthwise(self) -> bool:
@@ -185,7 +164,7 @@ class LinearOperator:
 
     def _steps(self, available: int) -> int:
         """Of the requantiser, with ``available`` cycles for each output word."""
-        return fewest_steps(max(1, int(self.exact.mult.max()).bit_length()), available)
+        return fewest_steps(self.requantiser.mult.bits, available)
 
     def _written(self) -> int:
         """Elements that pass the line buffer's write port, padding included."""
@@ -200,6 +179,7 @@ class LinearOperator:
         height, width, channels = g.shape
         chain = []
         if isinstance(self.node, Conv) and g.needs_window:
+            loaded = self.programmable and any(self.node.pads)
             window = WindowParams(
                 element=self.operand,
                 height=height,
@@ -212,9 +192,12 @@ class LinearOperator:
                 strides=self.node.strides,
                 dilations=self.node.dilations,
                 pads=self.node.pads,
-                pad_value=self.padding,
+                pad_value=self.operand.min if loaded else self.padding,
+                programmable=loaded,
             )
-            chain.append(Block(suffix="window", params=window))
+            chain.append(
+                Block(suffix="window", params=window, contents=(lambda: Padding(value=self.padding)) if loaded else None)
+            )
         if self.depthwise:
             mac: DepthwiseParams | MatrixVectorParams = DepthwiseParams(
                 operand=self.operand,
@@ -226,6 +209,7 @@ class LinearOperator:
                 rows=u.rows,
                 words=words,
                 soft=u.soft,
+                programmable=self.programmable,
             )
         else:
             mac = MatrixVectorParams(
@@ -240,20 +224,11 @@ class LinearOperator:
                 channels=self.outputs,
                 pe=u.pe,
                 soft=u.soft,
+                programmable=self.programmable,
             )
         chain.append(Block(suffix="mac", params=mac, contents=lambda: Weights(values=self.arranged(u))))
         groups, outputs = (1, channels) if self.depthwise else (g.groups, self.outputs)
-        requant = requant_block(
-            self.exact,
-            self.accumulator,
-            self.output,
-            vectors=g.vectors,
-            groups=groups,
-            channels=outputs,
-            u=u,
-            lo=self.node.lo,
-            hi=self.node.hi,
-        )
+        requant = self.requantiser.block(self.accumulator, self.output, vectors=g.vectors, groups=groups, channels=outputs, u=u)
         return (*chain, requant)
 
     def arranged(self, u: Unrolling) -> np.ndarray:

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...arith import IntType
+from ...errors import HwgenError
 from ...graph import AveragePool, GlobalAveragePool, Graph, MaxPool
-from ...requantise import requantise
 from ...templates.average import average
 from ...templates.fifo import FifoParams
 from ...templates.pool import GlobalSumParams, WindowMaxParams
 from ...templates.window import WindowParams
 from .base import Block, Unrolling, divisors, fewest_steps
-from .linear import requant_block
+from .requantiser import Formats, requantiser
 
 __all__ = ["GlobalAverageOperator", "WindowPoolOperator"]
 
@@ -22,7 +22,11 @@ class WindowPoolOperator:
 
     macs = 0
 
-    def __init__(self, node: MaxPool | AveragePool, graph: Graph):
+    def __init__(self, node: MaxPool | AveragePool, graph: Graph, formats: Formats | None = None):
+        if formats is not None and isinstance(node, AveragePool):
+            raise HwgenError(
+                f"{node.name}: the scales of an average over windows lie in its logic; build it without --retrainable"
+            )
         self.node: MaxPool | AveragePool = node
         self.source, self.result = graph.tensors[node.inputs[0]], graph.tensors[node.output]
 
@@ -80,7 +84,7 @@ class GlobalAverageOperator:
 
     macs = 0
 
-    def __init__(self, node: GlobalAveragePool, graph: Graph):
+    def __init__(self, node: GlobalAveragePool, graph: Graph, formats: Formats | None = None):
         self.node: GlobalAveragePool = node
         source, result = graph.tensors[node.inputs[0]], graph.tensors[node.output]
         self.element, self.output = source.type.integer, result.type.integer
@@ -90,7 +94,9 @@ class GlobalAverageOperator:
         def for_all(value: int) -> np.ndarray:
             return np.full(self.channels, value, np.int64)
 
-        self.exact = requantise(
+        self.requantiser = requantiser(
+            node.name,
+            formats,
             np.full(self.channels, node.scale, np.float32),
             result.type.zero_point,
             self.output.min,
@@ -107,7 +113,7 @@ class GlobalAverageOperator:
         return Unrolling(lanes=self.channels, pe=self.channels, out_lanes=self.channels)
 
     def unrollings(self, multipliers: int) -> Iterator[Unrolling]:
-        bits = max(1, int(self.exact.mult.max()).bit_length())
+        bits = self.requantiser.mult.bits
         for lanes in divisors(self.channels):
             for out_lanes in divisors(lanes):
                 for steps in sorted({fewest_steps(bits, s) for s in (1, 2, 4, 8, 16, 32)}):
@@ -118,15 +124,5 @@ class GlobalAverageOperator:
             element=self.element, accumulator=self.accumulator, pixels=self.pixels, channels=self.channels, lanes=u.lanes
         )
         queue = FifoParams(stream=total.outputs[0], depth=max(3, total.outputs[0].words))
-        requant = requant_block(
-            self.exact,
-            self.accumulator,
-            self.output,
-            vectors=1,
-            groups=1,
-            channels=self.channels,
-            u=u,
-            lo=self.output.min,
-            hi=self.output.max,
-        )
+        requant = self.requantiser.block(self.accumulator, self.output, vectors=1, groups=1, channels=self.channels, u=u)
         return Block(suffix="sum", params=total), Block(suffix="queue", params=queue), requant
