@@ -17,6 +17,7 @@ from .frontend import explain, import_model, load_onnx, reference_model
 from .frontend.calibration import load_samples, quantize_float
 from .graph import Graph
 from .hardware.emit import emit
+from .hardware.placeholders import differing_module
 from .hardware.verilog import KEYWORDS
 from .ilp.unroll import Objective
 from .inputs import Frames, host_outputs, load_frames, random_frames
@@ -142,12 +143,21 @@ def build(
             },
             vectors={name: _narrow(array) for name, array in vectors.items()},
         )
+        if like is not None:
+            _check_same_hardware(fresh, like, choice.design.name)
         (fresh / "report.md").write_text(report(result, choice.design, choice.timing.bottleneck, target))
         if board_file.suffix == ".toml":
             shutil.copy(board_file, fresh)
         (fresh / MODEL).write_bytes(loaded.SerializeToString(deterministic=True))
         tell("writing Verilog", 1.0)
     return result
+
+
+def _check_same_hardware(fresh: Path, like: Path, name: str) -> None:
+    """``HwgenError`` unless both builds differ in the contents of block memories only."""
+    module = differing_module(*((folder / f"{name}.v").read_text() for folder in (fresh, like)))
+    if module:
+        raise HwgenError(f"{module} of {like} can't be used for the new network: what differs lies in its logic; build it anew")
 
 
 def _narrow(array: np.ndarray) -> np.ndarray:

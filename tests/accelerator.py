@@ -7,13 +7,13 @@ import numpy as np
 import onnx
 
 from hwgen.board import Board
-from hwgen.choosing import Choice, choose
+from hwgen.choosing import Choice, choose, choose_again
 from hwgen.flow import expected_tensors
 from hwgen.frontend import import_model
 from hwgen.graph import Graph
 from hwgen.hardware.emit import emit
 from hwgen.inputs import make_frames
-from hwgen.output import OutputFolder
+from hwgen.output import OutputFolder, read_manifest
 from hwgen.simulation import SimulationResult, simulate
 
 __all__ = ["Built", "build_network", "random_board", "random_objective", "run", "warm_intervals"]
@@ -42,13 +42,23 @@ def random_objective(rng: np.random.Generator) -> str:
 
 
 def build_network(
-    model: onnx.ModelProto, frames: np.ndarray, board: Board, folder: Path, objective: str = "throughput"
+    model: onnx.ModelProto,
+    frames: np.ndarray,
+    board: Board,
+    folder: Path,
+    objective: str = "throughput",
+    *,
+    retrainable: bool = False,
+    like: Path | None = None,
 ) -> Built:
     """Choose, emit into ``folder``, and ask ONNX Runtime for every tensor."""
     graph = replace(import_model(model), name="net")
-    choice = choose(graph, board, objective, None)
+    if like is None:
+        choice = choose(graph, board, objective, None, retrainable=retrainable)
+    else:
+        choice = choose_again(graph, board, read_manifest(like))
     with OutputFolder(folder) as fresh:
-        emit(choice.design, fresh, board=board.name)
+        emit(choice.design, fresh, board=board.name, choice={"retrainable": retrainable} | choice.to_manifest())
     given = make_frames(graph, frames)
     expected, _ = expected_tensors(graph, model, given)
     return Built(graph=graph, choice=choice, folder=folder, inputs=given.hardware, expected=expected)
@@ -60,7 +70,7 @@ def warm_intervals(built: Built, result: SimulationResult, predicted: int) -> li
     A branch with a little less to do and a longer way can set the pace until the others' lead is used up.
     """
     measured: list[int] = result.intervals[-2:].tolist()
-    if measured and measured[-1] < predicted:
+    if measured and min(measured) < predicted:
         inputs = np.tile(built.inputs, (16,) + (1,) * (built.inputs.ndim - 1))
         measured = simulate(built.folder, inputs, {}).intervals[-2:].tolist()
     return measured

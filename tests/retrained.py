@@ -36,8 +36,11 @@ def retrained(model: onnx.ModelProto, seed: int) -> onnx.ModelProto:
                     values[node.input[2]] = np.clip(zero + rng.integers(-9, 10), limits.min, limits.max).astype(zero.dtype)
         elif node.op_type in ("Conv", "Gemm") and len(node.input) == 3:
             biases.append([producers[name] for name in node.input])
+        elif node.op_type == "Add" and any(producers[name].op_type == "MatMul" for name in node.input):
+            product, bias = sorted((producers[name] for name in node.input), key=lambda n: n.op_type != "MatMul")
+            biases.append([*(producers[name] for name in product.input), bias])
     for x, w, b in biases:
         values[b.input[1]] = (values[x.input[1]] * values[w.input[1]]).astype(np.float32).reshape(values[b.input[1]].shape)
     for name, tensor in tensors.items():
-        tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values[name]), name))
+        tensor.CopyFrom(numpy_helper.from_array(np.asarray(values[name]).reshape(tuple(tensor.dims)), name))
     return made

@@ -8,8 +8,9 @@ block RAMs must be found there. So it is synthesised with pseudo-random words, a
 import hashlib
 import re
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
-__all__ = ["Rom", "with_placeholders"]
+__all__ = ["Rom", "differing_module", "with_placeholders"]
 
 _MODULE = re.compile(r"module (\w+) \(")
 _STYLE = '  (* rom_style = "block" *)'
@@ -65,6 +66,16 @@ def with_placeholders(verilog: str) -> tuple[str, tuple[Rom, ...]]:
         elif line == _STYLE:
             roms.append(_replace(lines, k + 1, module))
     return "\n".join(lines), tuple(roms)
+
+
+def differing_module(verilog: str, other: str) -> str:
+    """The first module that the texts have not in common but for the contents of block memories; empty where there is none."""
+    texts = (with_placeholders(text)[0].split("endmodule\n") for text in (verilog, other))
+    for mine, theirs in zip_longest(*texts, fillvalue=""):
+        if mine != theirs:
+            found = _MODULE.search(mine) or _MODULE.search(theirs)
+            return found[1] if found else "the header"
+    return ""
 
 
 def _replace(lines: list[str], at: int, module: str) -> Rom:
