@@ -20,7 +20,7 @@ from ..graph import QuantType
 from ..streams import Stream, Words, serve
 from .pair_table import PairTableContents, PairTableParams
 from .pieces import check_counts, check_rounding, clamp_luts, delay
-from .settings import DELTA, FIXES, Configurable, Limits, Setting, limits_of
+from .settings import DELTA, FIXES, WINDOWS, Configurable, Rounding, Setting, may_give_way, rounding_of
 
 __all__ = ["Add", "AddParams", "AddTables", "add_block", "add_reference", "programmable_add"]
 
@@ -40,14 +40,14 @@ class AddTables:
         (2**bits,) integers: contribution of the operand ``type.min + index``.
     fixes
         (n, 3) integers: operand a, operand b, what to add to the result there.
-    limits
+    rounding
         Where the hardware is programmable; None: the parameters'.
     """
 
     a: np.ndarray = field(repr=False)
     b: np.ndarray = field(repr=False)
     fixes: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.int64), repr=False)
-    limits: Limits | None = None
+    rounding: Rounding | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +65,12 @@ class AddParams:
     shift, window, odd
         Rounding, as in :func:`hwgen.arith.round_half_even`.
     lo, hi
-        Limits of y.
+        Rounding of y.
     fixes
         How many pairs of operands are corrected.
     programmable
-        Whether ``odd``, ``lo``, ``hi`` and the fixes are settings, part of the contents.
+        Whether rounding, limits and fixes are settings, part of the contents; ``window`` is the least there may be then, and
+        ``odd``, ``lo``, ``hi`` don't matter.
     """
 
     a: IntType
@@ -124,13 +125,13 @@ class AddParams:
         fixes = np.asarray(contents.fixes, np.int64)
         if fixes.shape != (self.fixes, 3):
             raise ValueError(f"fixes must have shape {(self.fixes, 3)}, not {fixes.shape}")
-        return AddTables(**tables, fixes=fixes, limits=contents.limits)
+        return AddTables(**tables, fixes=fixes, rounding=contents.rounding)
 
     def settings(self, contents: AddTables) -> tuple[Setting, ...]:
         """Parity, limits, and which operands each fix is for and what it adds; none unless ``programmable``."""
         if not self.programmable:
             return ()
-        found = [*limits_of(self, contents.limits).settings(self.output)]
+        found = [*rounding_of(self, contents.rounding).settings(self)]
         for n, (a, b, delta) in enumerate(contents.fixes.tolist()):
             found += [
                 Setting(name=f"a_{n}", element=self.a, value=a),
@@ -141,12 +142,12 @@ class AddParams:
 
     def compute(self, a: Words, b: Words, contents: AddTables) -> Words:
         tables = self.checked(contents)
-        limits = limits_of(self, tables.limits)
+        rounding = rounding_of(self, tables.rounding)
         terms = tables.a[a - self.a.min] + tables.b[b - self.b.min]
-        y = round_half_even(terms, self.shift, self.window, limits.odd)
+        y = round_half_even(terms, self.shift, rounding.window, rounding.odd)
         for at_a, at_b, delta in tables.fixes:
             y = y + delta * ((a == at_a) & (b == at_b))
-        return clamp(y, limits.lo, limits.hi)
+        return clamp(y, rounding.lo, rounding.hi)
 
     def departures(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return serve(np.maximum(a, b)) + self.latency
@@ -169,8 +170,8 @@ class AddParams:
         fix = self.a.bits + self.b.bits
         lut += self.fixes * (2 * fix if self.programmable else fix) // 3 + 2 * self.fixes
         if self.programmable:
-            lut += 2 * even(quotient) + self.output.bits
-        settings = 1 + 2 * self.output.bits + self.fixes * (fix + DELTA.bits)
+            lut += 2 * even(quotient) + self.output.bits + WINDOWS // 2
+        settings = 2 + WINDOWS + 2 * self.output.bits + self.fixes * (fix + DELTA.bits)
         resources = Resources(
             lut=self.lanes * lut + 4,
             ff=self.lanes * (ff + self.fixes * (self.latency - 2)) + self.latency + self.programmable * settings,
@@ -216,7 +217,12 @@ class Add(Configurable):
         m.submodules.rom = rom = Memory(shape=p.term.shape, depth=len(init), init=init, attrs={"rom_style": "block"})
 
         settings = self.set(m)
-        odd, lo, hi = (settings.get(name, getattr(p, name)) for name in ("odd", "lo", "hi"))
+        lo, hi = (settings.get(name, getattr(p, name)) for name in ("lo", "hi"))
+
+        def tie(total: Value) -> Value:
+            fixed = Value.cast(gives_way(total, p.shift, p.window, p.odd))
+            return may_give_way(total, p, settings) if settings else fixed
+
         for lane in range(p.lanes):
             terms = []
             for name, start, payload in (("a", 0, self.i0.payload), ("b", half, self.i1.payload)):
@@ -227,7 +233,7 @@ class Add(Configurable):
             quotient: Any = total >> p.shift
             if not p.plain:
                 delta = (self._chosen if settings else self._fix)(m, move, lane, settings)
-                less = gives_way(total, p.shift, p.window, odd)
+                less = tie(total)
                 quotient = delay(m, move, quotient - less + delta, 1, f"result_{lane}")
             with m.If(move):
                 m.d.sync += self.o.payload[lane].eq(clamp(quotient, lo, hi))
@@ -324,7 +330,7 @@ def programmable_add(
     least: AddParams | PairTableParams,
     earlier: Mapping[str, Any] | None,
 ) -> tuple[AddParams, AddTables] | tuple[PairTableParams, PairTableContents]:
-    """Hardware like ``least`` that takes other scales too: with a window for ties, and two fractional bits more.
+    """Hardware like ``least`` that takes other scales too, with two fractional bits more.
 
     ``earlier``: parameters of hardware that must do; ``HwgenError`` where it does not.
     """
@@ -339,9 +345,10 @@ def programmable_add(
         shifts, room = list(range(least.shift + 2, _MAX_SHIFT)), 1
     for shift in shifts:
         odd, at, bt = _near(a, b, y, shift)
-        at, bt = _tables(want, lo, hi, shift, 0, odd, at, bt) or (at, bt)
-        at, bt = _balance(at, bt)
-        quotient = round_half_even(at[:, None] + bt, shift, 0, odd)
+        tries = ((w, _tables(want, lo, hi, shift, w, odd, at, bt)) for w in (-1, *range(min(WINDOWS, shift))))
+        window, tables = next(((w, found) for w, found in tries if found is not None), (-1, (at, bt)))
+        at, bt = _balance(*tables)
+        quotient = round_half_even(at[:, None] + bt, shift, window, odd)
         wrong = np.argwhere(clamp(quotient, lo, hi) != want)
         if len(wrong) > FIXES:
             continue
@@ -357,7 +364,7 @@ def programmable_add(
             a=a.integer, b=b.integer, output=y.integer, lanes=least.lanes, words=least.words, term=term, shift=shift, window=0,
             odd=0, lo=y.integer.min, hi=y.integer.max, fixes=FIXES, programmable=True,
         )  # fmt: skip
-        return params, AddTables(a=at, b=bt, fixes=fixes, limits=Limits(odd=odd, lo=lo, hi=hi))
+        return params, AddTables(a=at, b=bt, fixes=fixes, rounding=Rounding(window=window, odd=odd, lo=lo, hi=hi))
     if earlier is not None:
         raise HwgenError(f"{node}: its scales are out of reach of the earlier build's adder; build it anew")
     raise HwgenError(f"{node}: its scales need more than {FIXES} corrections; build it without --retrainable")

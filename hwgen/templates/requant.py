@@ -16,7 +16,7 @@ from ..cost import BLOCKS_18K, Cost, Memories, Resources, distinct, even, logic_
 from ..streams import Stream, Words, serve
 from .mac import LOGIC_DEPTH
 from .pieces import check_counts, check_rounding, clamp_luts, delay
-from .settings import DELTA, Configurable, Limits, Setting, limits_of
+from .settings import DELTA, WINDOWS, Configurable, Rounding, Setting, may_give_way, rounding_of
 
 __all__ = ["Requant", "RequantParams", "Scales"]
 
@@ -31,14 +31,14 @@ class Scales:
         (channels,) integers.
     fixes
         (n, 3) integers: channel, accumulator, what to add there.
-    limits
+    rounding
         Where the hardware is programmable; None: the parameters'.
     """
 
     mult: np.ndarray
     offset: np.ndarray
     fixes: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.int64))
-    limits: Limits | None = None
+    rounding: Rounding | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +62,14 @@ class RequantParams:
     shift, window, odd
         Rounding, as in :func:`hwgen.arith.round_half_even`.
     lo, hi
-        Limits of y.
+        Rounding of y.
     fixes
         How many single (channel, accumulator) pairs are corrected.
     uniform
         Whether all channels have the same ``mult`` and ``offset``, which then need no memory.
     programmable
-        Whether scales are in block RAM in any case, and ``odd``, ``lo``, ``hi`` and fixes are settings, part of the contents.
+        Whether scales are in block RAM in any case, and rounding, limits and fixes are settings, in the contents; ``window``
+        is the least there may be then, and ``odd``, ``lo``, ``hi`` don't matter.
     """
 
     accumulator: IntType
@@ -183,13 +184,13 @@ class RequantParams:
             raise ValueError(f"fixes must have shape {(self.fixes, 3)}, not {fixes.shape}")
         if self.fixes and not 0 <= fixes[:, 0].min() <= fixes[:, 0].max() < shape[0]:
             raise ValueError(f"fixes must be of channels 0..{shape[0] - 1}, not {fixes[:, 0].min()}..{fixes[:, 0].max()}")
-        return Scales(**values, fixes=fixes, limits=contents.limits)
+        return Scales(**values, fixes=fixes, rounding=contents.rounding)
 
     def settings(self, contents: Scales) -> tuple[Setting, ...]:
         """Parity, limits, and where each fix lies and what it adds; none unless ``programmable``."""
         if not self.programmable:
             return ()
-        found = [*limits_of(self, contents.limits).settings(self.output)]
+        found = [*rounding_of(self, contents.rounding).settings(self)]
         row, lane = (IntType(max(1, (n - 1).bit_length()), False) for n in (self.rows, self.lanes))
         for n, (channel, value, delta) in enumerate(contents.fixes.tolist()):
             found += [
@@ -204,11 +205,11 @@ class RequantParams:
         scales = self.checked(contents)
         vectors = x.reshape(-1, self.groups, self.folds * self.pe)[:, :, : self.channels]
         acc = vectors.reshape(-1, self.groups * self.channels).astype(np.int64, copy=False)
-        limits = limits_of(self, scales.limits)
-        y = round_half_even(acc * scales.mult + scales.offset, self.shift, self.window, limits.odd)
+        rounding = rounding_of(self, scales.rounding)
+        y = round_half_even(acc * scales.mult + scales.offset, self.shift, rounding.window, rounding.odd)
         for channel, value, delta in scales.fixes:
             y[:, channel] += delta * (acc[:, channel] == value)
-        return clamp(y, limits.lo, limits.hi).reshape(-1, self.lanes)
+        return clamp(y, rounding.lo, rounding.hi).reshape(-1, self.lanes)
 
     def _word(self, k: Any) -> Any:
         """The input word that output word ``k`` comes from."""
@@ -268,8 +269,8 @@ class RequantParams:
         lut += self.fixes * (self.lanes * (2 * fix // 3 + 2) if self.programmable else fix // 3 + 2)
         ff += self.kept * acc + self.fixes * (self.levels + 2) * (self.lanes if self.programmable else 1)
         if self.programmable:
-            lut += self.lanes * (2 * even(quotient) + output)
-            ff += 1 + 2 * output + self.fixes * (fix + DELTA.bits + self.lanes.bit_length())
+            lut += self.lanes * (2 * even(quotient) + output + WINDOWS // 2)
+            ff += 2 + WINDOWS + 2 * output + self.fixes * (fix + DELTA.bits + self.lanes.bit_length())
         lut += 2 * (self.rows.bit_length() + self.steps.bit_length() + self.folds.bit_length() + self.pe.bit_length()) + 6
         ff += sum((n - 1).bit_length() for n in (self.rows, self.steps, self.folds, self.kept)) + 3 * self.levels + 12
         resources = Resources(lut=lut, ff=ff) + self._scales(memories)
@@ -355,7 +356,12 @@ class Requant(Configurable):
                 offered.eq(ready[-1]),
             ]
         settings = self.set(m)
-        odd, lo, hi = (settings.get(name, getattr(p, name)) for name in ("odd", "lo", "hi"))
+        lo, hi = (settings.get(name, getattr(p, name)) for name in ("lo", "hi"))
+
+        def tie(total: Value) -> Value:
+            fixed = Value.cast(gives_way(total, p.shift, p.window, p.odd))
+            return may_give_way(total, p, settings) if settings else fixed
+
         scales = self._memory(m, move, row)
         here = delay(m, move, row, 1, "row") if p.fixes else row
         for lane in range(p.lanes):
@@ -363,7 +369,7 @@ class Requant(Configurable):
             total = self._multiply(m, move, lane, acc, scales.word_select(lane, p.mult.bits + p.offset.bits), valid, begin)
             delta = (self._chosen if settings else self._fix)(m, move, lane, acc, here, settings)
             quotient = delay(m, move, (total >> p.shift)[: p.quotient.bits].as_signed(), 1, f"quotient_{lane}")
-            less = delay(m, move, Value.cast(gives_way(total, p.shift, p.window, odd)), 1, f"less_{lane}")
+            less = delay(m, move, Value.cast(tie(total)), 1, f"less_{lane}")
             result = delay(m, move, quotient - less + delta, 1, f"result_{lane}")
             with m.If(move):
                 m.d.sync += results[lane].eq(clamp(result, lo, hi))

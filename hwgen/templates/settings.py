@@ -14,8 +14,9 @@ from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType
 
-__all__ = ["DELTA", "FIXES", "Configurable", "Limits", "Setting", "limits_of"]
+__all__ = ["DELTA", "FIXES", "WINDOWS", "Configurable", "Rounding", "Setting", "may_give_way", "rounding_of"]
 
+WINDOWS = 8  #: for ties, more than the least, that programmable rounding has
 FIXES = 4  #: single results that programmable arithmetic corrects
 DELTA = IntType(3)  #: what is added to one
 
@@ -34,27 +35,49 @@ class Setting:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What :func:`hwgen.arith.round_half_even` and the clamp behind it take of zero points: ``odd``, ``lo``, ``hi``."""
+class Rounding:
+    """What :func:`hwgen.arith.round_half_even` and the clamp behind it take of scales and zero points.
 
+    Programmable hardware has ``window`` = -1, or one from that of its parameters on, up to ``WINDOWS`` more.
+    """
+
+    window: int
     odd: int
     lo: int
     hi: int
 
-    def settings(self, output: IntType) -> tuple[Setting, ...]:
-        """For a result of type ``output``."""
+    def settings(self, params: Any) -> tuple[Setting, ...]:
+        """For hardware of ``params``: which bits of the fraction's lower end count in a tie, whether there are ties; limits."""
+        bits = _tie_bits(params)
+        if self.window >= 0 and not params.window <= self.window <= params.window + bits:
+            raise ValueError(f"window must be -1 or in {params.window}..{params.window + bits}, not {self.window}")
+        counts = (1 << bits) - (1 << max(self.window - params.window, 0))
         return (
+            Setting(name="counts", element=IntType(bits, False), value=counts),
+            Setting(name="ties", element=IntType(1, False), value=int(self.window >= 0)),
             Setting(name="odd", element=IntType(1, False), value=self.odd),
-            Setting(name="lo", element=output, value=self.lo),
-            Setting(name="hi", element=output, value=self.hi),
+            Setting(name="lo", element=params.output, value=self.lo),
+            Setting(name="hi", element=params.output, value=self.hi),
         )
 
 
-def limits_of(params: Any, contents: Limits | None) -> Limits:
+def _tie_bits(params: Any) -> int:
+    """Bits from ``params.window`` on that may count in a tie or not."""
+    return min(WINDOWS, params.shift - params.window)
+
+
+def may_give_way(total: Value, params: Any, settings: Mapping[str, Value]) -> Value:
+    """:func:`hwgen.arith.gives_way` with the settings of :class:`Rounding`."""
+    start, bits = params.window, _tie_bits(params)
+    lower, upper = total[start : start + bits], total[start + bits : params.shift]
+    return settings["ties"] & ((lower & settings["counts"]) == 0) & (upper == 0) & (total[params.shift] == settings["odd"])
+
+
+def rounding_of(params: Any, contents: Rounding | None) -> Rounding:
     """Those of the contents where ``params`` are ``programmable``, else those of ``params``, which has the same attributes."""
     if (contents is not None) != params.programmable:
         raise ValueError(f"limits must be {'given' if params.programmable else 'None'}, not {contents}")
-    return contents or Limits(odd=params.odd, lo=params.lo, hi=params.hi)
+    return contents or Rounding(window=params.window, odd=params.odd, lo=params.lo, hi=params.hi)
 
 
 class Configurable(wiring.Component):

@@ -192,7 +192,7 @@ class LinearOperator:
                 strides=self.node.strides,
                 dilations=self.node.dilations,
                 pads=self.node.pads,
-                pad_value=self.operand.min if loaded else self.padding,
+                pad_value=self.operand.min if self.programmable else self.padding,
                 programmable=loaded,
             )
             chain.append(

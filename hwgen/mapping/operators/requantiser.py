@@ -10,13 +10,13 @@ from ...arith import IntType
 from ...errors import HwgenError
 from ...requantise import Requantisation, requantise, requantise_at
 from ...templates.requant import RequantParams, Scales
-from ...templates.settings import FIXES, Limits
+from ...templates.settings import FIXES, WINDOWS, Rounding
 from .base import Block, Unrolling
 
 __all__ = ["Formats", "Requantiser", "requantiser"]
 
 LEAST_BITS = 25  #: of a programmable multiplier for the largest scale: a float32's mantissa and one more
-WINDOWS = (16, 17, 15, 18)  #: bits of a quotient's fraction below which it is a tie, where float32 rounds
+FINEST = 20  #: bits of a quotient's fraction that count in a tie, at most; ``WINDOWS`` fewer at least
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Requantiser:
             mult=self.mult,
             offset=self.offset,
             shift=exact.shift,
-            window=exact.window,
+            window=_least_window(exact.shift) if loaded else exact.window,
             odd=0 if loaded else exact.odd,
             lo=output.min if loaded else self.lo,
             hi=output.max if loaded else self.hi,
@@ -80,7 +80,12 @@ class Requantiser:
         if not self.programmable:
             return Scales(mult=exact.mult, offset=exact.offset, fixes=fixes)
         fixes = np.concatenate([fixes, np.zeros((FIXES - len(fixes), 3), np.int64)])
-        return Scales(mult=exact.mult, offset=exact.offset, fixes=fixes, limits=Limits(odd=exact.odd, lo=self.lo, hi=self.hi))
+        return Scales(
+            mult=exact.mult,
+            offset=exact.offset,
+            fixes=fixes,
+            rounding=Rounding(window=exact.window, odd=exact.odd, lo=self.lo, hi=self.hi),
+        )
 
 
 def requantiser(
@@ -102,14 +107,14 @@ def requantiser(
     elif formats.earlier:
         earlier = formats.of(f"{node}_requant")
         mult, offset = (IntType(**earlier[name]) for name in ("mult", "offset"))
-        found = requantise_at(*arguments, shift=earlier["shift"], window=earlier["window"], fixes=FIXES)
+        found = _at(earlier["shift"], arguments)
         if found is None or found.mult.max() > mult.max or not _within(found.offset, offset):
             raise HwgenError(f"{node}: its scales are out of reach of the earlier build's requantiser; build it anew")
         exact = found
     else:
         exact = _roomy(node, arguments)
         mult, offset = _types(exact)
-        mult, offset = IntType(mult.bits + 1, False), IntType(offset.bits + 2)
+        mult, offset = IntType(mult.bits + 1, False), IntType(max(offset.bits + 2, exact.shift + 11))
     return Requantiser(exact=exact, mult=mult, offset=offset, lo=lo, hi=hi, programmable=formats is not None)
 
 
@@ -123,6 +128,23 @@ def _within(values: np.ndarray, element: IntType) -> bool:
     return bool(element.min <= values.min() and values.max() <= element.max)
 
 
+def _least_window(shift: int) -> int:
+    return max(0, shift - FINEST)
+
+
+def _at(shift: int, arguments: tuple[Any, ...]) -> Requantisation | None:
+    """With the fewest fixes of all windows; None where there are too many."""
+    least = _least_window(shift)
+    best = None
+    for window in (-1, *range(least, min(least + WINDOWS, shift - 1) + 1)):
+        found = requantise_at(*arguments, shift=shift, window=window, fixes=FIXES)
+        if found is not None and not len(found.fixes):
+            return found
+        if found is not None and (best is None or len(found.fixes) < len(best.fixes)):
+            best = found
+    return best
+
+
 def _roomy(node: str, arguments: tuple[Any, ...]) -> Requantisation:
     """With two bits more in the multipliers than these scales need, and at least those of any scale."""
     least = requantise(*arguments)
@@ -130,10 +152,8 @@ def _roomy(node: str, arguments: tuple[Any, ...]) -> Requantisation:
     shift = least.shift + 2
     if largest:
         shift = max(shift, LEAST_BITS - int(np.ceil(np.log2(largest))))
-    for lower in (0, 1, 2):
-        windows = [shift - lower - e for e in WINDOWS if shift - lower >= e]
-        tries = (requantise_at(*arguments, shift=shift - lower, window=w, fixes=FIXES) for w in windows)
-        found = [t for t in tries if t is not None]
-        if found:
-            return min(found, key=lambda r: len(r.fixes))
+    for lower in range(3):
+        found = _at(shift - lower, arguments)
+        if found is not None:
+            return found
     raise HwgenError(f"{node}: its scales need more than {FIXES} corrections; build it without --retrainable")
