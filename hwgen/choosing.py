@@ -7,7 +7,7 @@ from typing import Any
 from .board import Board
 from .cost import Resources
 from .errors import HwgenError
-from .graph import Graph
+from .graph import Graph, Linear, Node
 from .ilp.unroll import InfeasibleError, Objective, Problem, Solution, solve
 from .ilp.unroll import check as check_solution
 from .mapping.candidates import Candidate, candidate, candidates, edges, operators, swapped
@@ -47,8 +47,21 @@ class Choice:
 
     def to_manifest(self) -> dict[str, Any]:
         """What :func:`choose_again` wants to know of it."""
-        unrollings = {op.node.name: asdict(c.unrolling) for op, c in zip(self.operators, self.candidates, strict=True)}
-        return {"unrollings": unrollings, "solution": asdict(self.solution)}
+        picked = zip(self.operators, self.candidates, strict=True)
+        described = {
+            op.node.name: {"is": _description(op.node, self.design.graph), "unrolling": asdict(c.unrolling)} for op, c in picked
+        }
+        return {"operators": described, "solution": asdict(self.solution)}
+
+
+def _description(node: Node, graph: Graph) -> str:
+    """What hardware depends on in any case: all but weights, scales and zero points."""
+    parts = [type(node).__name__, *(str(graph.tensors[name].shape) for name in (*node.inputs, node.output))]
+    parts += [
+        f"{name} {getattr(node, name)}" for name in ("kernel", "strides", "dilations", "pads", "groups") if hasattr(node, name)
+    ]
+    parts += [f"weights {node.weights.shape}"] if isinstance(node, Linear) else []
+    return ", ".join([*parts, *(str(graph.tensors[name].type.integer) for name in (*node.inputs, node.output))])
 
 
 def choose(
@@ -121,11 +134,15 @@ def choose_again(graph: Graph, board: Board, earlier: Mapping[str, Any], progres
         raise HwgenError(
             f"{earlier['name']} was not built with --retrainable: its logic depends on its weights; build it again so"
         )
-    if [node.name for node in graph.nodes] != list(earlier["unrollings"]):
-        raise HwgenError(f"the network must have the operators of {earlier['name']}: {', '.join(earlier['unrollings'])}")
+    there = earlier["operators"]
+    if [node.name for node in graph.nodes] != list(there):
+        raise HwgenError(f"the network must have the operators of {earlier['name']}: {', '.join(there)}")
+    for node in graph.nodes:
+        if (here := _description(node, graph)) != there[node.name]["is"]:
+            raise HwgenError(f"{node.name} must be as in {earlier['name']}: {there[node.name]['is']}; not {here}")
     formats = Formats({stage["name"]: stage["params"] for stage in earlier["stages"]})
     ops = operators(graph, lambda share: progress("exact arithmetic", share), formats)
-    unrollings = [Unrolling(**u) for u in earlier["unrollings"].values()]
+    unrollings = [Unrolling(**o["unrolling"]) for o in there.values()]
     chosen = tuple(
         swapped(op, candidate(op, replace(u, soft=0), True, board.memories), u.soft)
         for op, u in zip(ops, unrollings, strict=True)

@@ -15,7 +15,7 @@ from .arith import IntType
 
 __all__ = [
     "Add", "Alias", "ArgMax", "AveragePool", "Concat", "Conv", "Dense", "GlobalAveragePool", "Graph", "HostTensor", "Layout",
-    "MaxPool", "Node", "Pad", "QuantType", "Softmax", "Table", "Tensor",
+    "Linear", "MaxPool", "Node", "Pad", "QuantType", "Softmax", "Table", "Tensor",
 ]  # fmt: skip
 
 Pair = tuple[int, int]  #: (vertical, horizontal)

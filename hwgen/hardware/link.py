@@ -241,8 +241,8 @@ class Linked(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.link = link = Link(self.params)
-        reset = Signal(init=1)
-        m.d.sync += reset.eq(link.accelerator_reset)
+        ahead, reset = Signal(init=1), Signal(init=1)  # two registers: the reset's way is long
+        m.d.sync += [ahead.eq(link.accelerator_reset), reset.eq(ahead)]
         m.d.comb += [link.rx.eq(self.rx), self.tx.eq(link.tx)]
         ports = {}
         for port, member in link.signature.members.items():

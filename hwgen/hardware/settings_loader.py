@@ -7,6 +7,8 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Out
 
+from ..templates.settings import DEEP
+
 __all__ = ["SettingsLoader"]
 
 
@@ -25,7 +27,8 @@ class SettingsLoader(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.rom = rom = Memory(shape=1, depth=max(2, len(self.bits)), init=self.bits, attrs={"rom_style": "block"})
+        depth = max(DEEP, len(self.bits))
+        m.submodules.rom = rom = Memory(shape=1, depth=depth, init=self.bits, attrs={"rom_style": "block"})
         port = rom.read_port()
         reading = Signal(init=1)
         last = port.addr == len(self.bits) - 1

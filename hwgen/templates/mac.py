@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 from ..arith import IntType
 from ..cost import BLOCKS_18K, Memories, Resources, distinct, even, logic_memory
 from .product import product_resources, product_stages, soft_product
+from .settings import DEEP
 
 __all__ = ["LOGIC_DEPTH", "Mac", "MacParams", "Weights", "check_sums", "pack", "pass_through"]
 
@@ -236,7 +237,8 @@ class Mac(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         p = self.params
-        rows = np.resize(self.weights.reshape(p.depth, -1), (max(2, p.depth), p.multipliers))  # memories have an address
+        least = DEEP if p.programmable else 2  # memories have an address
+        rows = np.resize(self.weights.reshape(p.depth, -1), (max(least, p.depth), p.multipliers))
         style = {"rom_style": "block" if p.in_bram else "logic"}
         words = pack(rows, p.weight.bits)
         m.submodules.rom = rom = Memory(shape=unsigned(p.weight_bits), depth=len(rows), init=words, attrs=style)

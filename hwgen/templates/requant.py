@@ -16,7 +16,7 @@ from ..cost import BLOCKS_18K, Cost, Memories, Resources, distinct, even, logic_
 from ..streams import Stream, Words, serve
 from .mac import LOGIC_DEPTH
 from .pieces import check_counts, check_rounding, clamp_luts, delay
-from .settings import DELTA, WINDOWS, Configurable, Rounding, Setting, may_give_way, rounding_of
+from .settings import DEEP, DELTA, WINDOWS, Configurable, Rounding, Setting, may_give_way, rounding_of
 
 __all__ = ["Requant", "RequantParams", "Scales"]
 
@@ -396,7 +396,7 @@ class Requant(Configurable):
         if not p.programmable and (p.uniform or p.rows == 1):
             return Const(words[0], unsigned(p.lanes * bits))
         style = {"rom_style": "block" if p.programmable or p.rows > LOGIC_DEPTH else "logic"}
-        words *= 2 if p.rows == 1 else 1  # memories have an address
+        words += [0] * (DEEP - len(words) if p.programmable else 0)
         m.submodules.rom = rom = Memory(shape=unsigned(p.lanes * bits), depth=len(words), init=words, attrs=style)
         port = rom.read_port()
         m.d.comb += [port.addr.eq(row), port.en.eq(move)]

