@@ -16,7 +16,7 @@ from .board import Board, board_of
 from .cache import cache_folder, intact, key_of, locked, store
 from .cost import Resources
 from .errors import HwgenError
-from .hardware import carry, memories, multipliers, resets
+from .hardware import carry, controls, memories, multipliers
 from .hardware.asic import asic_area
 from .hardware.board_top import board_files
 from .hardware.devices import Device, Route, device_of
@@ -32,7 +32,7 @@ from .results import AsicResult, BitstreamResult, PathPart, ProjectResult
 __all__ = ["bitstream"]
 
 Progress = Callable[[str, float], None]
-PASSES = (carry, memories, multipliers, resets)
+PASSES = (carry, memories, multipliers, controls)
 MANIFEST = "bitstream.json"
 SEEDS = 3
 SMALL = {"input_buffer": 512, "output_buffer": 256}  #: of the link where block RAMs have 4 kbit: one each

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from amaranth import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -16,6 +16,7 @@ from ..cost import BLOCKS_18K, Cost, Memories, Resources, distinct, even, logic_
 from ..streams import Stream, Words, serve
 from .mac import LOGIC_DEPTH
 from .pieces import check_counts, check_rounding, clamp_luts, delay
+from .product import product_resources, product_stages, soft_product
 from .settings import DEEP, DELTA, WINDOWS, Configurable, Rounding, Setting, may_give_way, rounding_of
 
 __all__ = ["Requant", "RequantParams", "Scales"]
@@ -138,8 +139,8 @@ class RequantParams:
 
     @property
     def levels(self) -> int:
-        """Pipeline stages that add up the gated accumulators of one step, four values to one each."""
-        return next(n for n in range(1, 9) if 4**n >= self.digit)
+        """Registers from accumulator and digit to their product."""
+        return product_stages(IntType(self.digit, False))
 
     @property
     def latency(self) -> int:
@@ -227,24 +228,10 @@ class RequantParams:
         """The word in the holding register: of the output that is in its steps when output ``k + 1`` has followed."""
         return self._word(k + 2 + (self.latency - 1) // self.steps) + 1
 
-    def _tree(self) -> Resources:
-        """The sums of the accumulator gated by each bit of a digit, four values to one: two carry-save adders (two LUTs a bit),
-        then a carry chain. The gates of one value or two find room in that.
-        """
-        lut = ff = 0
-        fixed = self.uniform and self.steps == 1  # then half of the bits are 0, as a rule
-        counts, width = (
-            [1] * (-(-self.digit // 2) if fixed else self.digit),
-            self.accumulator.bits + (not self.accumulator.signed),
-        )
-        for level in range(self.levels):
-            values, counts = counts, [sum(counts[i : i + 4]) for i in range(0, len(counts), 4)]
-            for i, bits in enumerate(counts):
-                n, term = len(values[4 * i : 4 * i + 4]), width + (values[4 * i] if level else 0)
-                gates = n * self.accumulator.bits if level == 0 and n > 2 and not fixed else 0
-                lut += gates + 2 * max(0, n - 2) * term + even(width + bits)
-                ff += width + bits
-        return Resources(lut=lut, ff=ff)
+    def _product(self) -> Resources:
+        """Of accumulator and digit. Of a multiplier that is always the same, half of the bits are 0, as a rule."""
+        fixed = self.uniform and self.steps == 1
+        return product_resources(self.accumulator, IntType(-(-self.digit // 2) if fixed else self.digit, False))
 
     def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
         """Modelled, for each lane: the adders, the running sum (twice, as it starts anew), rounding, clamp, spare place;
@@ -254,10 +241,10 @@ class RequantParams:
         what varies: limits with the quotient, fixes with accumulator and row.
         """
         acc, total, quotient, serial = self.accumulator.bits, self.total.bits, self.quotient.bits, self.steps > 1
-        tree, output = self._tree(), self.output.bits
-        lut = tree.lut + even(total) + clamp_luts(quotient, self.output, self.lo, self.hi) + output
+        product, output = self._product(), self.output.bits
+        lut = product.lut + even(total) + clamp_luts(quotient, self.output, self.lo, self.hi) + output
         lut += total * (not self.uniform) + self.mult.bits - self.digit if serial else 0
-        ff = tree.ff + 2 * acc + total + 2 * quotient + 2 * output
+        ff = product.ff + 2 * acc + total + 2 * quotient + 2 * output
         if serial:
             ff += max(0, self.digit * (self.steps - 1) - (self.shift if self.window < 0 else self.window))
         if self.window >= 0:
@@ -411,28 +398,16 @@ class Requant(Configurable):
             m.d.sync += mult.eq(scale if p.steps == 1 else Mux(begin[0], scale, mult >> p.digit))
         offset = delay(m, move, scale[p.mult.bits :].as_signed(), 1 + p.levels, f"offset_{lane}")
 
-        values: list[tuple[Value, int]] = [(Mux(mult[n], acc, 0), 1) for n in range(p.digit)]  # value, bits of mult in it
-        for level in range(p.levels):
-            sums: list[tuple[Value, int]] = []
-            for i in range(0, len(values), 4):
-                some, bits = values[i : i + 4], sum(b for _, b in values[i : i + 4])
-                node = Signal(
-                    signed(p.accumulator.bits + (not p.accumulator.signed) + bits), name=f"part_{lane}_{level}_{i // 4}"
-                )
-                with m.If(move):
-                    m.d.sync += node.eq(sum(v << n * some[0][1] for n, (v, _) in enumerate(some)))
-                sums.append((node, bits))
-            values = sums
-
+        product = soft_product(m, move, acc, mult[: p.digit], f"product_{lane}")
         total = Signal(p.total.shape, name=f"total_{lane}", reset_less=True)
         if p.steps == 1:
             with m.If(move):
-                m.d.sync += total.eq(values[0][0] + offset)
+                m.d.sync += total.eq(product + offset)
             return total
         low = Signal(p.digit * (p.steps - 1), name=f"low_{lane}", reset_less=True)
         with m.If(move & valid[-1]):
             m.d.sync += [
-                total.eq(Mux(begin[-1], offset, total >> p.digit) + values[0][0]),
+                total.eq(Mux(begin[-1], offset, total >> p.digit) + product),
                 low.eq(Cat(low, total[: p.digit])[p.digit :]),
             ]
         return Cat(low, total).as_signed()

@@ -7,10 +7,10 @@ from typing import Any
 
 from ...cost import Resources
 from ..carry import absorb_gates
+from ..controls import spread_controls
 from ..memories import absorb_output_registers
 from ..multipliers import absorb_registers
 from ..pll import Ecp5Pll, ecp5_pll
-from ..resets import spread_resets
 from .base import Route, count_cells
 from .contents import ECP5, fill_memories
 
@@ -41,7 +41,7 @@ class Ecp5:
         absorb_output_registers(module)
         absorb_registers(module)
         absorb_gates(module)
-        spread_resets(module)
+        spread_controls(module)
 
     def resources(self, module: dict[str, Any]) -> Resources:
         return Resources(

@@ -1,4 +1,4 @@
-"""Resets that come from several registers: proven to be the same."""
+"""Enables and resets that come from several cells: proven to be the same."""
 
 import copy
 import json
@@ -11,7 +11,7 @@ import pytest
 from amaranth import ClockDomain, Module, Signal
 from amaranth.back import verilog
 
-from hwgen.hardware.resets import spread_resets
+from hwgen.hardware.controls import spread_controls
 
 PROOF = """
 read_json gold.json; read_json gate.json; read_verilog -nooverwrite +/ecp5/cells_sim.v; hierarchy -check; proc
@@ -29,15 +29,17 @@ def yosys(script, folder):
 
 @pytest.fixture(scope="module")
 def gold(tmp_path_factory):
-    """Forty flip-flops with the same registered reset."""
+    """Forty flip-flops with the same registered reset, and forty with the same enable, a LUT."""
     folder = tmp_path_factory.mktemp("resets")
     m = Module()
     m.domains.sync = domain = ClockDomain(reset_less=True)
-    data, o, soon, reset = Signal(40), Signal(40), Signal(), Signal()
+    data, o, q, soon, reset, enable = Signal(40), Signal(40), Signal(40), Signal(), Signal(), Signal(3)
     m.d.sync += [soon.eq(reset), o.eq(data ^ o)]
     with m.If(soon):
         m.d.sync += o.eq(0)
-    (folder / "d.v").write_text(verilog.convert(m, ports=[domain.clk, data, o, reset], name="gold"))
+    with m.If(enable.all()):
+        m.d.sync += q.eq(data)
+    (folder / "d.v").write_text(verilog.convert(m, ports=[domain.clk, data, o, q, reset, enable], name="gold"))
     run = yosys("read_verilog d.v; synth_ecp5 -noabc9 -top gold -json gold.json", folder)
     assert run.returncode == 0, run.stderr
     return json.loads((folder / "gold.json").read_text())
@@ -46,7 +48,7 @@ def gold(tmp_path_factory):
 def spread(gold, change=None):
     """The netlist with the reset in groups of 12, and how many registers that adds."""
     made = copy.deepcopy(gold)
-    added = spread_resets(made["modules"]["gold"], most=12)
+    added = spread_controls(made["modules"]["gold"], most=12)
     if change is not None:
         change(made["modules"]["gold"]["cells"])
     made["modules"]["gate"] = made["modules"].pop("gold")
@@ -61,19 +63,22 @@ def proven(gold, made, tmp_path):
 
 def test_the_same_function(gold, tmp_path):
     made, added = spread(gold)
-    assert added == 3
-    cells = [c for c in made["modules"]["gate"]["cells"].values() if c["type"] == "TRELLIS_FF"]
-    groups = Counter(c["connections"]["LSR"][0] for c in cells if isinstance(c["connections"]["LSR"][0], int))
-    assert sorted(groups.values()) == [4, 12, 12, 12]
+    assert added == 6
+    cells = [c["connections"] for c in made["modules"]["gate"]["cells"].values() if c["type"] == "TRELLIS_FF"]
+    for pin in ("LSR", "CE"):
+        groups = Counter(bit for c in cells for bit in c.get(pin, ()) if isinstance(bit, int))
+        assert sorted(groups.values()) == [4, 12, 12, 12]
     assert proven(gold, made, tmp_path)
 
 
-def test_a_wrong_copy_is_noticed(gold, tmp_path):
+@pytest.mark.parametrize("pin", ["DI", "A"])
+def test_a_wrong_copy_is_noticed(gold, tmp_path, pin):
     """Its input is another one."""
 
     def change(cells):
-        name = next(n for n in cells if n.endswith("_24"))
-        cells[name]["connections"]["DI"] = ["0"]
+        name = next(n for n, cell in cells.items() if n.endswith("_copy2") and pin in cell["connections"])
+        nets = cells[name]["connections"]
+        nets |= {other: ["0"] for other in nets if other == pin or (pin == "A" and other in "BCD")}
 
     made, _ = spread(gold, change)
     assert not proven(gold, made, tmp_path)
@@ -82,5 +87,5 @@ def test_a_wrong_copy_is_noticed(gold, tmp_path):
 def test_few_flip_flops_stay(gold):
     module = copy.deepcopy(gold)["modules"]["gold"]
     before = copy.deepcopy(module)
-    assert spread_resets(module) == 0
+    assert spread_controls(module) == 0
     assert module == before
