@@ -22,8 +22,8 @@ def read_manifest(folder: Path, name: str = MANIFEST) -> dict:
     """The manifest ``name`` of a folder hwgen made; ``HwgenError`` for any other."""
     try:
         manifest = json.loads((folder / name).read_text())
-    except FileNotFoundError:
-        reason = f"it has no {name}" if folder.is_dir() else "there is no such folder"
+    except (FileNotFoundError, NotADirectoryError):
+        reason = f"it has no {name}" if folder.is_dir() else "it is a file" if folder.exists() else "there is no such folder"
         raise HwgenError(f"{folder} is not a folder that hwgen made: {reason}") from None
     except OSError as error:
         raise HwgenError(f"cannot read {folder / name}: {error.strerror}") from error
@@ -147,4 +147,6 @@ class OutputFolder:
             self.lock = None
 
     def _refused(self, error: OSError) -> HwgenError:
-        return HwgenError(f"cannot write output folder {self.shown}: {error.strerror or error}")
+        path = Path(str(error.filename2 or error.filename or self.path))  # of the file that the disk refuses, where known
+        elsewhere = "" if self.path.parent in (path, *path.parents) else f": {path}"
+        return HwgenError(f"cannot write output folder {self.shown}: {error.strerror or error}{elsewhere}")

@@ -8,8 +8,11 @@ from typing import Any, Protocol, TypeVar
 from amaranth import Const, Instance, Module, Signal
 
 from ..errors import HwgenError
+from .link import BAUD
 
-__all__ = ["Ecp5Pll", "GowinPll", "Ice40Pll", "Pll", "ecp5_pll", "gowin_pll", "ice40_pll"]
+__all__ = ["Ecp5Pll", "GowinPll", "Ice40Pll", "Pll", "ecp5_pll", "gowin_pll", "ice40_pll", "nearest"]
+
+SLOWEST = 4 * BAUD / 1e6  #: MHz: a bit of the serial line takes at least four cycles
 
 
 class Pll(Protocol):
@@ -179,7 +182,7 @@ _P = TypeVar("_P", bound=Pll)
 def ecp5_pll(input_mhz: float, mhz: float) -> Ecp5Pll:
     """Nearest to ``mhz``; phase detector at 3.125–400 MHz, VCO at 400–800 MHz. ``HwgenError`` beyond 10–400 MHz."""
     source = Fraction(input_mhz).limit_denominator(1000)
-    return _nearest(
+    return nearest(
         (
             Ecp5Pll(source, r, f, o)
             for r in range(1, 129)
@@ -195,7 +198,7 @@ def ecp5_pll(input_mhz: float, mhz: float) -> Ecp5Pll:
 def ice40_pll(input_mhz: float, mhz: float) -> Ice40Pll:
     """Nearest to ``mhz``; phase detector at 10–133 MHz, VCO at 533–1066 MHz. ``HwgenError`` beyond 16–275 MHz."""
     source = Fraction(input_mhz).limit_denominator(1000)
-    return _nearest(
+    return nearest(
         (
             Ice40Pll(source, r, f, o)
             for r in range(1, 17)
@@ -203,6 +206,7 @@ def ice40_pll(input_mhz: float, mhz: float) -> Ice40Pll:
             for f in range(1, 129)
             if 533 <= source / r * f <= 1066
             for o in range(1, 7)
+            if 16 <= source / r * f / 2**o <= 275
         ),
         mhz,
     )
@@ -211,7 +215,7 @@ def ice40_pll(input_mhz: float, mhz: float) -> Ice40Pll:
 def gowin_pll(input_mhz: float, mhz: float, device: str = "GW2A-18") -> GowinPll:
     """Nearest to ``mhz``; of the GW2A: phase detector at 3–500 MHz, VCO at 500–1250 MHz."""
     source = Fraction(input_mhz).limit_denominator(1000)
-    return _nearest(
+    return nearest(
         (
             GowinPll(source, r, f, o, device)
             for r in range(1, 65)
@@ -224,10 +228,16 @@ def gowin_pll(input_mhz: float, mhz: float, device: str = "GW2A-18") -> GowinPll
     )
 
 
-def _nearest(found: Iterable[_P], mhz: float) -> _P:
-    """Of the nearest the first; ``HwgenError`` where none is within 5 %."""
-    asked = Fraction(mhz).limit_denominator(1000)
-    best = min(found, key=lambda pll: abs(pll.mhz - asked), default=None)
-    if best is None or abs(best.mhz - asked) > asked / 20:
-        raise HwgenError(f"no PLL of this board makes {float(asked):g} MHz: ask for another --clock")
+def nearest(found: Iterable[_P], mhz: float) -> _P:
+    """Of the nearest to ``mhz`` the first, not slower than the serial link needs; ``HwgenError`` where none is within 5 %."""
+    asked, plls = Fraction(mhz).limit_denominator(1000), [pll for pll in found if pll.mhz >= SLOWEST]
+    if not plls:
+        raise HwgenError("the PLL of this board makes no clock of its oscillator: is input_clock_mhz right?")
+    best = min(plls, key=lambda pll: abs(pll.mhz - asked))
+    if abs(best.mhz - asked) > asked / 20:
+        low, high = (float(bound(pll.mhz for pll in plls)) for bound in (min, max))
+        raise HwgenError(
+            f"no PLL of this board makes {mhz:g} MHz: {low:g} to {high:g} MHz are in its and the serial link's reach, "
+            f"the nearest is --clock {float(best.mhz):g}"
+        )
     return best

@@ -44,7 +44,15 @@ def test_gowin(mhz):
 
 
 def test_out_of_reach():
-    with pytest.raises(HwgenError, match=r"^no PLL of this board makes 5 MHz: ask for another --clock$"):
-        ice40_pll(12, 5)
-    with pytest.raises(HwgenError, match=r"^no PLL of this board makes 500 MHz"):
-        ecp5_pll(25, 500)
+    """Not what the data sheets forbid, nor what is too slow for the serial link."""
+    for make, source, low, high in ((ecp5_pll, 25, 12.5, 400), (ice40_pll, 12, 16.125, 270), (gowin_pll, 27, 12, 621)):
+        reach = f"{low:g} to {high:g} MHz are in its and the serial link's reach"
+        for mhz, near in ((1e9, high), (1e300, high), (5, low), (1e-9, low)):
+            message = f"no PLL of this board makes {mhz:g} MHz: {reach}, the nearest is --clock {near:g}"
+            with pytest.raises(HwgenError, match=f"^{re.escape(message)}$"):
+                make(source, mhz)
+            assert make(source, near).mhz == near
+    with pytest.raises(
+        HwgenError, match=r"^the PLL of this board makes no clock of its oscillator: is input_clock_mhz right\?$"
+    ):
+        ice40_pll(5, 20)
