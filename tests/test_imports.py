@@ -9,16 +9,17 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "hwgen"
 LAYERS = (
-    ("errors", "arith", "cost", "cache"),
+    ("errors", "arith", "cost", "cache", "output"),
     ("streams", "board"),
     ("graph", "ilp"),
-    ("inputs", "oracle", "output"),
+    ("inputs", "oracle"),
     ("frontend", "requantise", "templates", "testing"),
     ("mapping", "results"),
     ("models", "reference", "report", "timing"),
     ("hardware",),
     ("simulation",),
     ("host",),
+    ("choosing",),
     ("flow", "implementation", "netlist_check"),
     ("screens",),
     ("demo",),
