@@ -94,7 +94,10 @@ class Top(wiring.Component):
         busy = self._configure(m, [c for c in components.values() if isinstance(c, Configurable) and c.settings])
         for name, component in components.items():
             m.submodules[name] = component if busy is None else DomainRenamer("configured")(component)
-        allowed = Const(1) if busy is None else ~busy
+
+        def allowed(value: Value) -> Value:
+            return value if busy is None else value & ~busy
+
         for link in self.design.links:
             stream, name = self.design.stream(link.source), wires(self.design, link.source)
             payload = Signal(stream.bits, name=f"{name}__payload")
@@ -108,8 +111,8 @@ class Top(wiring.Component):
                 lanes = [self.s_axis_tdata[k * step : k * step + bits] for k in range(stream.lanes)]
                 m.d.comb += [
                     payload.eq(Cat(lanes)),
-                    valid.eq(self.s_axis_tvalid & allowed),
-                    self.s_axis_tready.eq(ready & allowed),
+                    valid.eq(allowed(self.s_axis_tvalid)),
+                    self.s_axis_tready.eq(allowed(ready)),
                 ]
             if link.sink.stage:
                 port = getattr(components[link.sink.stage], self.design.stage(link.sink.stage).i_ports[link.sink.index])

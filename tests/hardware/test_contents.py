@@ -70,7 +70,7 @@ def test_filled_as_if_made_so(tmp_path, family):
 def test_read_back(monkeypatch):
     """A word too many is noticed."""
     _, roms = with_placeholders(verilog(random.Random(2), SIZES["ecp5"]))
-    rom = roms[2]
+    rom = roms[3]
     (block,) = ECP5.blocks(rom.placeholder, rom.bits, 2048, 9)
     text = f".bram_init 7\n{ECP5.write(block)}\n.end\n"
     assert re.search(r"^\.bram_init 7$", fill_memories(ECP5, text, [rom]), re.M)
