@@ -8,8 +8,9 @@ if TYPE_CHECKING:
     from .flow import build, check, simulate
     from .host.device import Device
     from .implementation import bitstream
+    from .scheduling import schedule
 
-__all__ = ["Device", "HwgenError", "bitstream", "build", "check", "simulate"]
+__all__ = ["Device", "HwgenError", "bitstream", "build", "check", "schedule", "simulate"]
 
 
 def __getattr__(name: str) -> Any:
@@ -24,6 +25,10 @@ def __getattr__(name: str) -> Any:
         from . import implementation
 
         return implementation.bitstream
+    if name == "schedule":
+        from . import scheduling
+
+        return scheduling.schedule
     from . import flow
 
     return getattr(flow, name)

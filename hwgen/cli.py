@@ -27,6 +27,7 @@ from .screens import (
     build_screen,
     check_screen,
     run_screen,
+    schedule_screen,
     serve_screen,
     simulate_screen,
     wide,
@@ -212,6 +213,23 @@ def program(
     from .host.program import program as load
 
     load(folder, flash=flash)
+
+
+@app.command()
+def schedule(
+    model: Model,
+    scratchpad: Annotated[float, typer.Option(metavar="KIB", callback=_positive, help="Size of the scratchpad memory.")],
+    weights: Annotated[bool, typer.Option("--weights", help="Weights lie in it, too.")] = False,
+    bits: Annotated[int, typer.Option(metavar="N", min=1, max=64, help="Of each element.")] = 8,
+    reorder: Annotated[bool, typer.Option("--reorder", help="Operators may run in another order than the file's.")] = False,
+    as_json: Json = False,
+) -> None:
+    """What lies in a scratchpad memory when, with the fewest bytes moved: any ONNX network, by its shapes."""
+    with _loading():
+        from .scheduling import schedule
+
+    result = schedule(model, scratchpad, weights=weights, bits=bits, reorder=reorder)
+    _show(as_json, result.to_json(), lambda: schedule_screen(result))
 
 
 @app.command()

@@ -12,11 +12,13 @@ __all__ = [
     "BitstreamResult",
     "BuildResult",
     "CheckResult",
+    "DroppedTensor",
     "LayerRow",
     "OperatorRow",
     "PathPart",
     "ProjectResult",
     "RunResult",
+    "ScheduleResult",
     "SimulateResult",
 ]
 
@@ -307,3 +309,53 @@ class AsicResult:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DroppedTensor:
+    """A tensor of ``size`` bytes that leaves the scratchpad after one operator and comes back before another.
+
+    Parameters
+    ----------
+    written
+        Whether it is written to external memory when it leaves; else there is a copy already.
+    """
+
+    name: str
+    size: int
+    after: str
+    before: str
+    written: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleResult:
+    """Parameters
+    ----------
+    largest_bytes
+        Inputs and outputs of the largest operator: the least scratchpad.
+    external_bytes, bound
+        Bytes to and from external memory beyond the compulsory ones; no schedule has fewer than ``bound``.
+    compulsory_bytes
+        Inputs and outputs of the network, weights if they count, once each.
+    baseline_bytes
+        What the file's order, Belady's rule and best-fit addresses take, beyond the compulsory ones.
+    proven
+        Whether ``external_bytes`` and ``bound`` are equal.
+    """
+
+    network: str
+    operators: int
+    scratchpad_bytes: int
+    largest_bytes: int
+    external_bytes: int
+    compulsory_bytes: int
+    baseline_bytes: int
+    bound: int
+    proven: bool
+    seconds: float
+    dropped: tuple[DroppedTensor, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        names = "external_bytes compulsory_bytes baseline_bytes bound proven seconds"
+        return {name: getattr(self, name) for name in names.split()}

@@ -12,7 +12,16 @@ from rich.text import Text
 
 from .board import Board
 from .cost import Resources
-from .results import AsicResult, BitstreamResult, BuildResult, CheckResult, ProjectResult, RunResult, SimulateResult
+from .results import (
+    AsicResult,
+    BitstreamResult,
+    BuildResult,
+    CheckResult,
+    ProjectResult,
+    RunResult,
+    ScheduleResult,
+    SimulateResult,
+)
 
 __all__ = [
     "bitstream_screen",
@@ -21,6 +30,7 @@ __all__ = [
     "check_screen",
     "digits_screen",
     "run_screen",
+    "schedule_screen",
     "serve_screen",
     "simulate_screen",
     "wide",
@@ -161,6 +171,26 @@ def run_screen(result: RunResult) -> RenderableType:
     return lines
 
 
+def schedule_screen(result: ScheduleResult) -> RenderableType:
+    """What moves, then a row for each tensor that leaves the scratchpad and comes back."""
+    lines = _table("", "")
+    lines.show_header = False
+    lines.add_row("network", f"{escape(result.network)}: {_plural(result.operators, 'operator')}")
+    lines.add_row("scratchpad", f"{_kib(result.scratchpad_bytes)}; the largest operator needs {_kib(result.largest_bytes)}")
+    lines.add_row("compulsory", f"{result.compulsory_bytes:,} bytes")
+    quality = "proven optimal" if result.proven else f"not proven optimal: bound {result.bound:,}"
+    lines.add_row("beyond that", f"{result.external_bytes:,} bytes, {quality}, in {result.seconds:.1f} s")
+    saved = f": {1 - result.external_bytes / result.baseline_bytes:.0%} saved" if result.baseline_bytes else ""
+    lines.add_row("without solver", f"{result.baseline_bytes:,} bytes{saved}")
+    if not result.dropped:
+        return lines
+    table = _table("leaves", "bytes>", "", "after", "comes back before")
+    for row in result.dropped:
+        how = "written" if row.written else "copy outside"
+        table.add_row(escape(row.name), f"{row.size:,}", how, escape(row.after), escape(row.before))
+    return Group(lines, "", table)
+
+
 def digits_screen(images: np.ndarray, labels: np.ndarray, predicted: np.ndarray, *, columns: int = 4) -> Text:
     """``images`` (frames, 8, 8) of 0..1 side by side in characters, what they are below; the wrong ones first."""
     order = np.argsort(labels == predicted, kind="stable")[:columns]
@@ -191,6 +221,10 @@ def _verdict(good: bool, message: str) -> Text:
 
 def _counts(*numbers: int) -> tuple[str, ...]:
     return tuple(f"{n:,}" if n else "" for n in numbers)
+
+
+def _kib(n: int) -> str:
+    return f"{n / 1024:,.1f} KiB"
 
 
 def _plural(n: int, noun: str) -> str:

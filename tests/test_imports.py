@@ -20,7 +20,7 @@ LAYERS = (
     ("simulation",),
     ("host",),
     ("choosing",),
-    ("flow", "implementation", "netlist_check"),
+    ("flow", "implementation", "netlist_check", "scheduling"),
     ("screens",),
     ("demo",),
     ("cli",),

@@ -10,7 +10,7 @@ from onnx import TensorProto, numpy_helper
 
 from ..errors import HwgenError
 
-__all__ = ["check_model", "load_onnx"]
+__all__ = ["check_model", "load_onnx", "read_onnx"]
 
 MICROSOFT = "com.microsoft"
 LIMIT = 1 << 24  #: no kernel, stride, pad, axis or dimension of a network for an FPGA is larger
@@ -26,6 +26,16 @@ def load_onnx(path: str | Path) -> onnx.ModelProto:
         Not a file, not ONNX, damaged, or :func:`check_model` refuses it.
     """
     path = Path(path)
+    model = read_onnx(path)
+    try:
+        _load_external_data(model, path)
+        return check_model(model)
+    except HwgenError as error:
+        raise HwgenError(f"{path}: {error}") from None
+
+
+def read_onnx(path: Path) -> onnx.ModelProto:
+    """The model in the file ``path`` as it is, without external data. ``HwgenError``: not a file, not ONNX, damaged."""
     if not path.exists():
         raise HwgenError(f"{path}: no such file")
     if path.is_dir():
@@ -43,11 +53,7 @@ def load_onnx(path: str | Path) -> onnx.ModelProto:
         raise HwgenError(f"{path}: not an ONNX file, or a truncated one ({error}); export or copy the model again") from None
     if not model.HasField("graph") or not model.graph.node:
         raise HwgenError(f"{path}: not an ONNX file, or one without operators; export the model again")
-    try:
-        _load_external_data(model, path)
-        return check_model(model)
-    except HwgenError as error:
-        raise HwgenError(f"{path}: {error}") from None
+    return model
 
 
 def _load_external_data(model: onnx.ModelProto, path: Path) -> None:
