@@ -28,7 +28,7 @@ def random_problem(seed, operators, *, reorder=False, largest=4, reach=6):
 
 
 def full_problem(seed, *, tensors=10, steps=6, largest=4, reach=3, budget=8):
-    """External tensors of two uses each, as many as fit, and one that fills what is left of most steps: hard to find addresses for."""
+    """Hard to find addresses for: external tensors of two uses each, as many as fit, and one that fills most of the rest."""
     rng = random.Random(seed)
     uses, made, load = [[] for _ in range(steps)], [], [0] * steps
     for _ in range(tensors):
