@@ -2,6 +2,8 @@
 
 import difflib
 import importlib
+import math
+import re
 import tomllib
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
@@ -16,6 +18,9 @@ __all__ = ["Board", "Flow", "Memory", "board_names", "board_of", "load_board"]
 #: What becomes of the Verilog: place-and-route for a family, a project for the vendor's tool, the area as gates.
 Flow = Literal["ecp5", "ice40", "gowin", "verilog", "asic"]
 MEMORIES = {4: BLOCKS_4K, 18: BLOCKS_18K}  #: by the size of a block RAM in kbit
+#: Amaranth's class of boards for a flow.
+PLATFORMS = {"ecp5": "LatticePlatform", "ice40": "SiliconBluePlatform", "gowin": "GowinPlatform", "verilog": "XilinxPlatform"}
+LARGEST = 10**9  #: of each resource
 MAKES = {"verilog": "project for the vendor's tool", "asic": "netlist and area"}  #: of flows without a bitstream
 
 
@@ -93,17 +98,27 @@ class Board:
     memory: Memory | None = None
 
     def __post_init__(self) -> None:
+        if not self.device:
+            raise ValueError("device must be a part number, not empty")
         for name in ("clock_mhz", "input_clock_mhz", "lut_inputs"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)!r}")
+        for resource in fields(Resources):
+            there, link = (getattr(r, resource.name) for r in (self.budget, self.link))
+            if not 0 <= there <= LARGEST:
+                raise ValueError(f"budget: {resource.name} must be in 0..{LARGEST}, not {there!r}")
+            if not 0 <= link <= there:
+                raise ValueError(f"link: {resource.name} must be in 0..{there}, what the budget has, not {link!r}")
         if self.bram_kbit not in MEMORIES:
             raise ValueError(f"bram_kbit must be 4 or 18 (count a block of 36 as two), not {self.bram_kbit!r}")
         if not 0 < self.fill <= 1:
             raise ValueError(f"fill must be in 0..1, not {self.fill!r}")
         if self.flow not in get_args(Flow):
             raise ValueError(f"flow must be one of {', '.join(get_args(Flow))}, not {self.flow!r}")
-        if self.platform and self.platform.count(":") != 1:
+        if self.platform and not re.fullmatch(r"\w+:\w+", self.platform):
             raise ValueError(f"platform must be module:Class, not {self.platform!r}")
+        if not self.platform and self.flow not in MAKES:
+            raise ValueError(f"platform is missing: the flow {self.flow} needs the board's class of amaranth-boards")
 
     @property
     def makes(self) -> str:
@@ -162,7 +177,8 @@ def load_board(name: str) -> Board:
     Raises
     ------
     HwgenError
-        No such board or file; the file is not TOML, has unknown or missing keys, or values that make no sense.
+        No such board or file; the file is not TOML, has unknown or missing keys, values that make no sense, or a platform that
+        amaranth-boards does not have or that is another device or oscillator.
     """
     if name.endswith(".toml"):
         path = Path(name)
@@ -179,7 +195,27 @@ def load_board(name: str) -> Board:
         raise HwgenError(f"{path}: cannot read the board file: {e.strerror}") from e
     except ValueError as e:  # TOMLDecodeError, UnicodeDecodeError
         raise HwgenError(f"{path}: not a TOML file: {e}") from e
-    return _record(Board, {"name": path.stem, **table}, f"{path}")
+    board = _record(Board, {"name": path.stem, **table}, f"{path}")
+    if name.endswith(".toml") and board.platform and board.flow != "asic":
+        _check_platform(board, path)
+    return board
+
+
+def _check_platform(board: Board, path: Path) -> None:
+    """``HwgenError`` unless amaranth-boards has the platform, with this flow's devices, this oscillator and a serial port."""
+    try:
+        platform: Any = board.platform_class()
+    except (ImportError, AttributeError):
+        raise HwgenError(f"{path}: platform: amaranth-boards has no {board.platform}") from None
+    if PLATFORMS[board.flow] not in [cls.__name__ for cls in getattr(platform, "__mro__", ())]:
+        raise HwgenError(f"{path}: platform: {board.platform} is no board for the flow {board.flow}")
+    resources = {(resource.name, resource.number): resource for resource in platform.resources}
+    for need, what in ((platform.default_clk, "oscillator"), ("uart", "serial port")):
+        if (need, 0) not in resources:
+            raise HwgenError(f"{path}: platform: {board.platform} has no {what}")
+    mhz = resources[platform.default_clk, 0].clock.frequency / 1e6
+    if abs(mhz - board.input_clock_mhz) > mhz / 1e4:
+        raise HwgenError(f"{path}: input_clock_mhz must be that of {board.platform}, {mhz:g}, not {board.input_clock_mhz:g}")
 
 
 def board_of(folder: Path) -> Board:

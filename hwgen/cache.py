@@ -27,11 +27,15 @@ def key_of(parts: Sequence[str]) -> str:
 def store(entry: Path, files: Sequence[Path]) -> None:
     """Make ``entry`` a folder of ``files`` and their digests, in one step."""
     new = Path(tempfile.mkdtemp(dir=entry.parent, prefix="build-"))
-    for file in files:
-        shutil.copy(file, new)
-    (new / "sha256").write_text("".join(f"{_digest(new / file.name)} {file.name}\n" for file in files))
-    shutil.rmtree(entry, ignore_errors=True)
-    new.rename(entry)
+    try:
+        for file in files:
+            shutil.copy(file, new)
+        (new / "sha256").write_text("".join(f"{_digest(new / file.name)} {file.name}\n" for file in files))
+        shutil.rmtree(entry, ignore_errors=True)
+        new.rename(entry)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
 
 
 def intact(entry: Path) -> bool:

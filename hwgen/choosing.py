@@ -102,7 +102,7 @@ def choose(
         try:
             solution = solve(problem)
         except InfeasibleError as error:
-            raise HwgenError(explain_infeasible(error, problem, board, target_fps)) from None
+            raise HwgenError(explain_infeasible(error, problem, board, target_fps, retrainable=retrainable)) from None
         check_solution(problem, solution)
         if bound is None:
             bound = solution.bound  # a lower budget's would not be one for the board
@@ -123,23 +123,22 @@ def choose(
 
 
 def choose_again(graph: Graph, board: Board, earlier: Mapping[str, Any], progress: Progress = silent) -> Choice:
-    """The hardware of an earlier build, whose manifest is given, for other weights and scales of the same network.
+    """The hardware of an earlier retrainable build, whose manifest is given, for other weights and scales of the same network.
 
     Raises
     ------
     HwgenError
-        If the earlier build was not ``retrainable``, is of another network, or its number formats do not do.
+        If the earlier build is of another network, or its number formats do not do.
     """
-    if not earlier["retrainable"]:
+    there, other = earlier["operators"], "build another network with --board instead of --like"
+    names = [node.name for node in graph.nodes]
+    if names != list(there):
         raise HwgenError(
-            f"{earlier['name']} was not built with --retrainable: its logic depends on its weights; build it again so"
+            f"the network must have the operators of {earlier['name']}: {', '.join(there)}; not {', '.join(names)}; {other}"
         )
-    there = earlier["operators"]
-    if [node.name for node in graph.nodes] != list(there):
-        raise HwgenError(f"the network must have the operators of {earlier['name']}: {', '.join(there)}")
     for node in graph.nodes:
         if (here := _description(node, graph)) != there[node.name]["is"]:
-            raise HwgenError(f"{node.name} must be as in {earlier['name']}: {there[node.name]['is']}; not {here}")
+            raise HwgenError(f"{node.name} must be as in {earlier['name']}: {there[node.name]['is']}; not {here}; {other}")
     formats = Formats({stage["name"]: stage["params"] for stage in earlier["stages"]})
     ops = operators(graph, lambda share: progress("exact arithmetic", share), formats)
     unrollings = [Unrolling(**o["unrolling"]) for o in there.values()]
@@ -179,7 +178,9 @@ def _shortage(over: dict[str, int], budget: Resources) -> str:
     )
 
 
-def explain_infeasible(error: InfeasibleError, problem: Problem, board: Board, target_fps: float | None) -> str:
+def explain_infeasible(
+    error: InfeasibleError, problem: Problem, board: Board, target_fps: float | None, *, retrainable: bool = False
+) -> str:
     """Which resource, needed, available, what would help."""
     if target_fps is not None and problem.interval is not None and error.fastest > problem.interval:
         reachable = board.clock_mhz * 1e6 / error.fastest
@@ -196,5 +197,7 @@ def explain_infeasible(error: InfeasibleError, problem: Problem, board: Board, t
         f"{s.resource}: at least {s.needed + taken[s.resource]} needed, {s.available + taken[s.resource]} available"
         for s in error.shortages
     )
-    helps = "choose a larger board, a smaller network" + (" or a lower --target-fps" if target_fps is not None else "")
-    return f"the network does not fit {board.name}: {needs}; {helps}"
+    helps = ["choose a larger board", "a smaller network"]
+    helps += ["a lower --target-fps"] if target_fps is not None else []
+    helps += ["a build without --retrainable"] if retrainable else []
+    return f"the network does not fit {board.name}: {needs}; {', '.join(helps[:-1])} or {helps[-1]}"

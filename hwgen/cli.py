@@ -1,4 +1,4 @@
-"""The command line. Exit codes: 0 success, 1 a negative answer, 2 bad input, 70 a bug in hwgen, 130 interrupted."""
+"""The command line. Exit codes: 0 success, 1 a negative answer, 2 bad input, 70 a bug in hwgen, 130 Ctrl-C, 143 SIGTERM."""
 
 import json
 import os
@@ -107,6 +107,8 @@ def build(
     """Choose the hardware and write Verilog, test vectors and report."""
     if (board is None) == (like is None):
         raise typer.BadParameter("give one of both", param_hint="--board, --like")
+    if like is not None and (dsp_only or target_fps is not None or objective != "throughput"):
+        raise typer.BadParameter("nothing is chosen with --like", param_hint="--objective, --target-fps, --dsp-only")
     with _loading():
         from . import flow
 
@@ -150,7 +152,7 @@ def simulate(
     with _loading():
         from . import flow
 
-    with _progress() as progress:
+    with _tidy_end(), _progress() as progress:
         result = flow.simulate(folder, inputs, limit=limit, stalls=seed if stalls else False, trace=trace, progress=progress)
     _show(as_json, result.to_json(), lambda: simulate_screen(result))
     raise typer.Exit(1 if result.mismatches else 0)
@@ -180,7 +182,7 @@ def bitstream(
     with _loading():
         from . import implementation
 
-    with _progress() as progress:
+    with _tidy_end(), _progress() as progress:
         result = implementation.bitstream(folder, clock=clock, seeds=seeds, liberty=liberty, progress=progress)
     _show(as_json, result.to_json(), lambda: bitstream_screen(result))
 
@@ -192,7 +194,9 @@ def run(
     inputs: Annotated[Path, typer.Option(metavar="X.npz", help="Frames (array `inputs`).")],
     outputs: Annotated[Path | None, typer.Option(metavar="Y.npz", help="Write the outputs (array `outputs`).")] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the first N frames.")] = None,
-    baud: Annotated[int | None, typer.Option(metavar="N", min=1, help="Of the port, if the bitstream has another.")] = None,
+    baud: Annotated[
+        int | None, typer.Option(metavar="N", min=1, max=(1 << 31) - 1, help="Of the port, if the bitstream has another.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Have a board compute, over its serial port."""
@@ -241,7 +245,7 @@ def demo(
     with _loading():
         from .demo import demo_screen, run_demo
 
-    with _progress() as progress:
+    with _tidy_end(), _progress() as progress:
         result = run_demo(folder, progress=progress)
     _show(as_json, result.to_json(), lambda: demo_screen(result))
     raise typer.Exit(1 if result.simulated.mismatches else 0)
@@ -268,6 +272,30 @@ def _loading() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
     if pressed and callable(handler):
         handler(signal.SIGINT, None)
+
+
+class _Terminated(BaseException):
+    """SIGTERM, or the terminal is gone."""
+
+
+@contextmanager
+def _tidy_end() -> Iterator[None]:
+    """SIGTERM and SIGHUP end programs that run for us and remove what is half-made, as Ctrl-C does."""
+
+    def end(number: int, frame: Any) -> None:
+        for number in ours:
+            signal.signal(number, signal.SIG_IGN)  # while we tidy up
+        raise _Terminated
+
+    here = threading.current_thread() is threading.main_thread()  # only that one gets signals
+    ours = [n for n in (signal.SIGTERM, signal.SIGHUP) if here and signal.getsignal(n) == signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _show(as_json: bool, content: Any, screen: Callable[[], RenderableType]) -> None:
@@ -315,6 +343,8 @@ def messages() -> Iterator[None]:
         sys.exit(1)
     except KeyboardInterrupt:
         _fail(130, "interrupted")
+    except _Terminated:
+        _fail(143, "terminated")
     except Exception as e:  # the only place that catches all: users get a message, not a traceback
         if os.environ.get("HWGEN_DEBUG") == "1":
             raise

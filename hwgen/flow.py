@@ -22,7 +22,7 @@ from .hardware.verilog import KEYWORDS
 from .ilp.unroll import Objective
 from .inputs import Frames, host_outputs, load_frames, random_frames
 from .oracle import Oracle, cpu_features, saturates
-from .output import MODEL, OutputFolder, read_manifest
+from .output import MODEL, OutputFolder, read_manifest, read_verilog
 from .report import report
 from .results import BuildResult, CheckResult, LayerRow, OperatorRow, SimulateResult
 
@@ -111,6 +111,10 @@ def build(
     earlier = None
     if like is not None:
         earlier = read_manifest(like)
+        if not earlier.get("retrainable"):
+            raise HwgenError(
+                f"{like} was not built with --retrainable, its logic depends on its weights: build it again so, or use --board"
+            )
         target, board_file = board_of(like), like / earlier["board"]
     elif board is not None:
         target, board_file = load_board(board), Path(board)
@@ -155,7 +159,7 @@ def build(
 
 def _check_same_hardware(fresh: Path, like: Path, name: str) -> None:
     """``HwgenError`` unless both builds differ in the contents of block memories only."""
-    module = differing_module(*((folder / f"{name}.v").read_text() for folder in (fresh, like)))
+    module = differing_module(*(read_verilog(folder, name) for folder in (fresh, like)))
     if module:
         raise HwgenError(f"{module} of {like} can't be used for the new network: what differs lies in its logic; build it anew")
 

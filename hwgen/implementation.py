@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 import shutil
 import tempfile
@@ -25,7 +26,7 @@ from .hardware.link_buffers import ring_contents
 from .hardware.placeholders import Rom, with_placeholders
 from .hardware.tools import find_tool, run_tool
 from .hardware.vendor_project import estimate, write_project
-from .output import FORMAT, MARKER, OutputFolder, read_manifest
+from .output import FORMAT, MARKER, OutputFolder, read_manifest, read_verilog
 from .report import bitstream_report
 from .results import AsicResult, BitstreamResult, PathPart, ProjectResult
 
@@ -58,24 +59,30 @@ def bitstream(
     clock
         MHz; None: the board's.
     seeds
-        How many placements to try until one meets timing.
+        How many placements to try until one meets timing: 1 or more.
     liberty
         The cells of an ASIC process.
 
     Raises
     ------
     HwgenError
-        If the folder is not hwgen's, a tool is missing or fails, the design does not fit, timing is not met, or the Liberty
-        file can't be used.
+        If the folder is not hwgen's, a tool is missing or fails, the design does not fit, no PLL makes the clock, timing is not
+        met, or the Liberty file can't be used.
     """
+    if clock is not None and not 0 < clock < math.inf:
+        raise ValueError(f"clock must be positive, not {clock!r}")
+    if seeds < 1:
+        raise ValueError(f"seeds must be 1 or more, not {seeds!r}")
     tell = progress or _silent
     manifest = read_manifest(folder)
     board = board_of(folder)
     if liberty is not None and board.flow != "asic":
-        raise HwgenError(f"a Liberty file is for the board asic, and {folder} is for {board.name}")
+        raise HwgenError(f"--liberty is for the board asic, and {folder} is for {board.name}: leave it out")
+    if clock is not None and board.flow == "asic":
+        raise HwgenError(f"--clock is for boards, and {folder} is for {board.name}, whose netlist has no clock: leave it out")
     log = folder.resolve() / "bitstream.log"
     with OutputFolder(folder / "bitstream", MANIFEST) as fresh:
-        log.write_text("")
+        log.unlink(missing_ok=True)
         result: BitstreamResult | ProjectResult | AsicResult
         match board.flow:
             case "verilog":
@@ -129,12 +136,14 @@ def _bitstream(
     pll = device.pll(board.input_clock_mhz, asked)
     mhz = float(pll.mhz)
     params = link_params(folder, Fraction(pll.mhz) * 1_000_000 / BAUD, **(SMALL if board.bram_kbit < 18 else {}))
-    text = (folder / f"{name}.v").read_text()
+    for tool in ("yosys", device.place_and_route, device.packer):
+        find_tool(tool)  # missing ones are told before hours of work
+    text = read_verilog(folder, name)
     roms: tuple[Rom, ...] = ()
     if device.fill:
         text, roms, params = _without_contents(text, params)
     files = board_files(board, name, params, pll)
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory(dir=fresh) as temporary:
         work = Path(temporary)
         (work / "top.il").write_text(files.rtlil)
         (work / "constraints").write_text(files.constraints)
@@ -146,6 +155,8 @@ def _bitstream(
             configuration.write_text(device.fill(configuration.read_text(), roms))
         file = f"{name}.{device.ending}"
         run_tool(device.packer, device.pack_arguments(Path("configuration"), Path(file)), work, log)
+        if not (work / file).exists() or not (work / file).stat().st_size:
+            raise _nothing(device.packer, "bitstream", log)
         shutil.copy(work / file, fresh)
     return BitstreamResult(
         board=board.name,
@@ -188,7 +199,7 @@ def _routed(
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise HwgenError(f"cannot write {root}: {error.strerror}") from error
+        raise HwgenError(f"cannot write {root}: {error.strerror}; set HWGEN_CACHE to a folder that can be written") from error
     best: tuple[float, dict[str, Any]] = 0.0, {}
     for seed in range(1, seeds + 1):
         route = Route(
@@ -196,14 +207,24 @@ def _routed(
             report=Path("report.json"), mhz=mhz, seed=seed,
         )  # fmt: skip
         entry = root / key_of([*sources, *tools, *code, device.name, device.synthesis, f"{mhz}", f"{seed}"])
+        files = [work / file for file in (route.configuration, route.report, "used.json")]
         with locked(entry):
-            if not intact(entry):
+            if intact(entry):
+                for file in files:
+                    shutil.copy(entry / file.name, work)
+            else:
                 if not (work / route.netlist).exists():
                     _synthesise(device, board, work, log, progress)
+                for file in files[:2]:
+                    file.unlink(missing_ok=True)  # of the seed before
                 run_tool(device.place_and_route, device.route_arguments(route), work, log, _Steps(seed, progress))
-                store(entry, [work / file for file in (route.configuration, route.report, "used.json")])
-        for file in ("configuration", "report.json", "used.json"):
-            shutil.copy(entry / file, work)
+                if not files[0].exists() or not _json(files[1], device.place_and_route, log):
+                    raise _nothing(device.place_and_route, "configuration", log)
+                try:
+                    store(entry, files)
+                except OSError as error:  # a full disk there: all that is lost is that it need not be done again
+                    with log.open("a") as said:
+                        print(f"not kept in {root}: {error.strerror}", file=said)
         report = json.loads((work / route.report).read_text())
         if all(clock["achieved"] >= clock["constraint"] for clock in report["fmax"].values()):
             return Resources(**json.loads((work / "used.json").read_text())), report, seed
@@ -220,7 +241,7 @@ def _synthesise(device: Device, board: Board, work: Path, log: Path, progress: P
     progress("synthesis", 0.0)
     script = f"read_verilog accelerator.v; read_rtlil top.il; {device.synthesis} -top top -json netlist.json"
     run_tool("yosys", ["-q", "-p", script], work, log)
-    netlist = json.loads((work / "netlist.json").read_text())
+    netlist = _json(work / "netlist.json", "yosys", log)
     device.improve(netlist["modules"]["top"])
     used = device.resources(netlist["modules"]["top"])
     over = [
@@ -255,6 +276,18 @@ class _Steps:
         self.progress(f"{step}, seed {self.seed}", min(share, 0.95))
 
 
+def _json(path: Path, tool: str, log: Path) -> dict[str, Any]:
+    """What ``tool`` wrote; ``HwgenError`` where it is not there or not whole."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        raise _nothing(tool, path.stem, log) from None
+
+
+def _nothing(tool: str, what: str, log: Path) -> HwgenError:
+    return HwgenError(f"{tool} ended without an error, but wrote no {what} or a damaged one; its log: {log}")
+
+
 def _silent(step: str, share: float) -> None:
     """Tell nobody."""
 
@@ -279,8 +312,8 @@ def _critical_path(report: dict[str, Any], templates: dict[str, str]) -> tuple[P
     parts: list[PathPart] = []
     for where, steps in groupby(longest, stage):
         delay = round(sum(step["delay"] for step in steps), 3)
-        if not where and parts:
-            parts[-1] = PathPart(parts[-1].stage, parts[-1].template, round(parts[-1].ns + delay, 3))
+        if parts and where in ("", parts[-1].stage):
+            parts[-1] = replace(parts[-1], ns=round(parts[-1].ns + delay, 3))
         else:
             parts.append(PathPart(where, templates.get(where, ""), delay))
     return tuple(parts)

@@ -37,7 +37,8 @@ class Frames:
 
 def quantise(real: np.ndarray, to: QuantType) -> np.ndarray:
     """QuantizeLinear on float32: ``clip(rint(real / scale) + zero_point)``, half to even."""
-    steps = np.rint(real.astype(np.float32) / np.float32(to.scale)).astype(np.float64)
+    with np.errstate(over="ignore"):  # clipped too
+        steps = np.rint(real.astype(np.float32) / np.float32(to.scale)).astype(np.float64)
     return np.clip(steps + to.zero_point, to.integer.min, to.integer.max).astype(np.int64)
 
 
@@ -57,7 +58,7 @@ def make_frames(graph: Graph, inputs: np.ndarray) -> Frames:
     tensor = graph.tensors[graph.input]
     own, layout = graph.host_input.layout.shape[1:], graph.host_input.layout
     height, width, channels = tensor.shape
-    if not np.issubdtype(inputs.dtype, np.number) or np.iscomplexobj(inputs):
+    if inputs.dtype.kind not in "iuf":
         raise HwgenError(f"inputs must be numbers, not {inputs.dtype}")
     if not len(inputs.shape) or not len(inputs):
         raise HwgenError("inputs must hold at least one frame")
@@ -70,12 +71,14 @@ def make_frames(graph: Graph, inputs: np.ndarray) -> Frames:
         array = inputs
     else:
         shapes = " or ".join(map(_text, dict.fromkeys([own, (channels, height, width), tensor.shape])))
+        single = inputs.shape in (own, (channels, height, width), tensor.shape)
         raise HwgenError(
             f"inputs must be frames of shape {shapes} for the model's input {graph.host_input.name!r}, not {_text(given)}"
+            + (": put a dimension of 1 before the others of a single frame" if single else "")
         )
     if np.issubdtype(array.dtype, np.floating):
-        if not np.isfinite(array).all():
-            raise HwgenError("inputs must be finite: they hold NaN or infinite values")
+        if not (np.abs(array) <= np.finfo(np.float32).max).all():
+            raise HwgenError("inputs must be finite float32 numbers: they hold NaN, infinite or larger values")
         real, integers = array.astype(np.float32), quantise(array, tensor.type)
     else:
         low, high = tensor.type.integer.min, tensor.type.integer.max

@@ -10,7 +10,7 @@ from typing import IO
 
 from .errors import HwgenError
 
-__all__ = ["MANIFEST", "MARKER", "MODEL", "OutputFolder", "read_manifest"]
+__all__ = ["MANIFEST", "MARKER", "MODEL", "OutputFolder", "read_manifest", "read_verilog"]
 
 MANIFEST = "design.json"
 MODEL = "model.onnx"  #: the quantised network, kept in the output folder
@@ -36,6 +36,16 @@ def read_manifest(folder: Path, name: str = MANIFEST) -> dict:
             f"{folder} was made by another version of hwgen (format {manifest[MARKER]}, not {FORMAT}): build it again"
         )
     return manifest
+
+
+def read_verilog(folder: Path, name: str) -> str:
+    """The accelerator ``name`` in a folder hwgen made; ``HwgenError`` where it is not there."""
+    path = folder / f"{name}.v"
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise HwgenError(f"cannot read {path}: {reason}; build it again") from error
 
 
 class OutputFolder:

@@ -12,7 +12,7 @@ from .arith import IntType
 from .errors import HwgenError
 from .hardware.bench import Bench, Channel, Outcome
 from .hardware.top import axis
-from .output import read_manifest
+from .output import read_manifest, read_verilog
 from .streams import Stream
 
 __all__ = ["Mismatch", "SimulationResult", "simulate"]
@@ -170,10 +170,7 @@ def simulate(
 def _bench(folder: Path, manifest: dict[str, Any]) -> tuple[Bench, dict[str, Channel]]:
     """The bench of an emitted design, and the channel on which each tensor travels."""
     name = manifest["name"]
-    try:
-        text = (folder / f"{name}.v").read_text()
-    except OSError as error:
-        raise HwgenError(f"cannot read {folder / name}.v: {error.strerror}") from error
+    text = read_verilog(folder, name)
     probes = {
         link["wires"]: Channel(
             name=f"{link['wires']}_probe",

@@ -197,7 +197,7 @@ def test_network_that_does_not_fit(hwgen, tmp_path):
     (tmp_path / "tiny.toml").write_text(TINY)
     board = ["--board", tmp_path / "tiny.toml"]
     reason = (
-        r"the network does not fit tiny: lut: at least \d+ needed, 100 available; .*choose a larger board, a smaller network"
+        r"the network does not fit tiny: lut: at least \d+ needed, 100 available; .*choose a larger board or a smaller network"
     )
     code, out, err = hwgen("build", MODEL, *board, "-o", tmp_path / "out")
     assert (code, out) == (2, "")
@@ -275,7 +275,10 @@ def test_output_folder(hwgen, tmp_path):
             {"inputs": np.zeros((4, 3, 3))},
             "inputs must be frames of shape (1, 8, 8) or (8, 8, 1) for the model's input 'input', not (3, 3)",
         ),
-        ({"inputs": np.zeros((4, 1, 8, 8)) * np.nan}, "inputs must be finite: they hold NaN or infinite values"),
+        (
+            {"inputs": np.zeros((4, 1, 8, 8)) * np.nan},
+            "inputs must be finite float32 numbers: they hold NaN, infinite or larger values",
+        ),
         ({"inputs": np.full((4, 1, 8, 8), 128)}, "quantised inputs must be in -128..127, not 128..128"),
         ({"inputs": np.zeros((0, 1, 8, 8))}, "inputs must hold at least one frame"),
         ({"inputs": np.float32(1)}, "inputs must hold at least one frame"),

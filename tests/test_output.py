@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -126,6 +127,15 @@ def test_killed_in_the_middle(tmp_path, how):
     assert contents(tmp_path) == {"out/design.json": '{"hwgen": 1}', "out/a.v": "second"}
 
 
+def test_what_the_disk_refuses(tmp_path):
+    """Which file, where it lies elsewhere."""
+    (tmp_path / "elsewhere").mkdir()
+    refused = f"cannot write output folder {tmp_path}/inside/out: No such file or directory"
+    for name, more in (("inside/out/none/x", ""), ("elsewhere/none/x", f": {tmp_path}/elsewhere/none/x")):
+        with pytest.raises(HwgenError, match=f"^{re.escape(refused + more)}$"), OutputFolder(tmp_path / "inside/out"):
+            (tmp_path / name).write_text("x")
+
+
 def test_killed_between_the_renames(tmp_path):
     write(tmp_path / "out")
     (tmp_path / "out").rename(tmp_path / ".out.hwgen-old")
@@ -160,6 +170,9 @@ for k in range(50):
 def test_manifest_errors(tmp_path):
     with pytest.raises(HwgenError, match=r"^.*/none is not a folder that hwgen made: there is no such folder$"):
         read_manifest(tmp_path / "none")
+    (tmp_path / "file").touch()
+    with pytest.raises(HwgenError, match=r"^.*/file is not a folder that hwgen made: it is a file$"):
+        read_manifest(tmp_path / "file")
     with pytest.raises(HwgenError, match=r"is not a folder that hwgen made: it has no design\.json$"):
         read_manifest(tmp_path)
     manifest = tmp_path / "design.json"

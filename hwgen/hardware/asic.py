@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HwgenError
-from ..output import read_manifest
+from ..output import read_manifest, read_verilog
 from .tools import find_tool, run_tool
 
 __all__ = ["GATES", "AsicArea", "asic_area"]
@@ -120,7 +120,7 @@ def asic_area(folder: Path, log: Path, liberty: Path | None = None, netlist: Pat
         area: float | None
         nand2: float | None
         library, unit = ("", None) if liberty is None else _check_liberty(liberty, work, log)
-        shutil.copyfile(folder / f"{name}.v", work / "accelerator.v")
+        (work / "accelerator.v").write_text(read_verilog(folder, name))
         gates = _GATES if liberty is None else _LIBERTY.format(cells=library)
         _yosys(_COARSE.format(name=name) + gates + _WRITE, work, log)
         mapped = {cell for cell in _cells(work / "flip_flops.json") if cell == "$_DFF_P_" or not cell.startswith("$")}
@@ -177,9 +177,17 @@ def _check_liberty(liberty: Path, work: Path, log: Path) -> tuple[str, float | N
     except HwgenError as error:
         if "cannot be legalized" in str(error):
             raise HwgenError(f"Liberty file {liberty} has no plain flip-flop: one of clock, D and Q") from None
+        if "There is no Liberty library available" in str(error):  # ABC
+            raise HwgenError(
+                f"Liberty file {liberty} has too few gates: needed are an inverter, a buffer and a NAND or NOR of two inputs"
+            ) from None
         said = str(error).replace(name, liberty.name)
         found = re.search(r"ERROR: (.*)", said)
         reason = found[1] if found else said
         raise HwgenError(f"yosys can't use Liberty file {liberty}: {reason}") from None
-    nand2 = json.loads((work / "stat.json").read_text())["modules"]["\\nand2"]
-    return name, (nand2["area"] if nand2["num_cells"] == 1 and nand2["area"] else None)
+    modules = json.loads((work / "stat.json").read_text())["modules"]
+    for module in modules.values():
+        if "area" not in module:
+            raise HwgenError(f"Liberty file {liberty} has no area of {', '.join(module['num_cells_by_type'])}")
+    nand2 = modules["\\nand2"]
+    return name, (nand2["area"] if nand2["num_cells"] == 1 else None)

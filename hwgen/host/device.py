@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import serial
+from serial.tools.list_ports import comports
 
 from ..arith import IntType
 from ..errors import HwgenError
@@ -29,6 +30,7 @@ __all__ = ["Device", "run_file"]
 
 _PATIENCE = 10.0  #: seconds without a packet, until the board counts as dead
 _STILL = 60.0  #: seconds in which the board answers and nothing moves, until the accelerator counts as stuck
+_SESSIONS = 50  #: begun without a frame in between, until the board counts as faulty
 _AHEAD = 16_384  #: bytes of input kept ready
 
 
@@ -54,6 +56,8 @@ class Device:
     """
 
     def __init__(self, folder: Path | str, port: str, *, baud: int = BAUD):
+        if not 0 < baud < 1 << 31:
+            raise ValueError(f"baud must be in 1..{(1 << 31) - 1}, not {baud!r}")
         self.folder, self.port, self.baud = Path(folder), port, baud
         manifest = read_manifest(self.folder)
         self.graph = import_model(load_onnx(self.folder / MODEL))
@@ -62,6 +66,7 @@ class Device:
         self.serial: serial.Serial | None = None
         self.transfer: Transfer | None = None
         self.decoder = Decoder()
+        self.bytes, self.heard = 0, 0.0  # that came; when the last packet did
 
     def __enter__(self) -> "Device":
         self.serial = _open(self.port, self.baud)
@@ -86,13 +91,22 @@ class Device:
         tensor = self.graph.tensors[self.graph.output]
         began, damaged, resent, sessions = time.perf_counter(), self.decoder.damaged, 0, 0
         done: list[tuple[bytes, int, int]] = []  # output, cycle of its last word, session
-        still = time.monotonic()
+        again = f"load its bitstream again with `hwgen program {self.folder}`"
+
+        def stopped() -> str:
+            return f"stopped after {len(done)} of {len(frames)} frames"
+
+        still = self.heard = time.monotonic()
+        vain = 0  # sessions since the last frame
         try:
             while len(done) < len(frames):
                 transfer = self.transfer
                 if transfer is None:
+                    if vain == _SESSIONS:
+                        raise HwgenError(f"the board on {self.port} {stopped()}: {vain} sessions broke off")
                     self._begin()
                     sessions += 1
+                    vain += 1
                     continue
                 before = transfer.resent
                 try:
@@ -103,13 +117,16 @@ class Device:
                 resent += transfer.resent - before
                 while transfer.frames:
                     done.append((*transfer.frames.popleft(), transfer.session))
+                    vain = 0
                 now = time.monotonic()
                 if moved:
                     still = now
                     if progress is not None:
                         progress(len(done) / len(frames))
+                elif now - self.heard > _PATIENCE:
+                    raise HwgenError(f"the board on {self.port} {stopped()}: it answers no more; {again}")
                 elif now - still > _STILL:
-                    raise HwgenError(f"the accelerator on {self.port} stopped after {len(done)} of {len(frames)} frames")
+                    raise HwgenError(f"the accelerator on {self.port} {stopped()}: nothing has moved for {_STILL:g} s; {again}")
         except BaseException:
             self.transfer = None  # the next run begins anew
             raise
@@ -141,7 +158,7 @@ class Device:
     def _begin(self) -> None:
         """A new session: the board and all in it as after power-up."""
         session = 1 + secrets.randbelow(0xFFFF)
-        end, repeat, pause = time.monotonic() + _PATIENCE, 0.0, 0.1
+        end, repeat, pause, before = time.monotonic() + _PATIENCE, 0.0, 0.1, self.bytes
         while (now := time.monotonic()) < end:
             if now >= repeat:
                 self._write(encode(Kind.RESET, session, 0, 0))
@@ -152,9 +169,13 @@ class Device:
                     self._check(identity)
                     self.transfer = Transfer(identity, session, time.monotonic())
                     return
-        raise HwgenError(
-            f"nothing answers on {self.port}: is it the board's port, and is the bitstream on the board? (`hwgen program`)"
+        came = self.bytes - before
+        what = (
+            f"what answers on {self.port} is not hwgen's: {came} bytes came, no packet;"
+            if came
+            else f"nothing answers on {self.port}:"
         )
+        raise HwgenError(f"{what} is it the board's port, and is the bitstream on the board? (`hwgen program {self.folder}`)")
 
     def _check(self, identity: Identity) -> None:
         wanted = self.params.design_id
@@ -170,7 +191,12 @@ class Device:
 
     def _packets(self) -> list[BoardPacket]:
         """What has come since; waits a little if nothing has."""
-        return list(self.decoder.feed(self._call(lambda port: port.read(max(1, port.in_waiting)))))
+        received = self._call(lambda port: port.read(max(1, port.in_waiting)))
+        self.bytes += len(received)
+        packets = list(self.decoder.feed(received))
+        if packets:
+            self.heard = time.monotonic()
+        return packets
 
     def _call(self, use: Callable[[serial.Serial], Any]) -> Any:
         if self.serial is None or not self.serial.is_open:
@@ -200,39 +226,63 @@ def run_file(
     """
     device = Device(folder, port, baud=baud or BAUD)
     frames = load_frames(inputs, device.graph).limited(limit)
-    if outputs is not None and not outputs.absolute().parent.is_dir():
-        raise HwgenError(f"cannot write {outputs}: there is no such folder")
     tell = None if progress is None else (lambda share: progress("running", share))
+    if outputs is not None:
+        _save(outputs, None)
     with device:
         result = device.measure(frames, tell)
     if outputs is not None:
-        try:
-            part = outputs.with_name(f".{outputs.name}.part")
-            with open(part, "wb") as file:
-                np.savez(file, outputs=result.outputs)
-            part.replace(outputs)
-        except OSError as error:
-            raise HwgenError(f"cannot write {outputs}: {error.strerror}") from error
+        _save(outputs, result.outputs)
     return result
 
 
+def _save(path: Path, array: np.ndarray | None) -> None:
+    """Write ``array`` as ``outputs`` into file ``path``, whole or not at all; None: only try whether it could be written."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        if not path.absolute().parent.is_dir() or path.is_dir():
+            raise HwgenError(f"cannot write {path}: {'it is a folder' if path.is_dir() else 'there is no such folder'}")
+        with open(part, "wb") as file:
+            if array is not None:
+                np.savez(file, outputs=array)
+        if array is not None:
+            part.replace(path)
+    except OSError as error:
+        raise HwgenError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
 def _open(port: str, baud: int) -> serial.Serial:
-    if Path(port).exists() and not Path(port).is_char_device():
-        raise HwgenError(f"cannot open {port}: it is not a serial port")
+    if not port or (Path(port).exists() and not Path(port).is_char_device()):
+        raise HwgenError(f"cannot open {port or repr(port)}: it is not a serial port; {_ports()}")
     try:
         opened = serial.Serial(port, baud, timeout=0.01, write_timeout=_PATIENCE, exclusive=True)
     except (serial.SerialException, OSError, ValueError) as error:
-        number = getattr(error, "errno", None)
+        denied = "permission denied; on Linux, add yourself to the group that owns it (often dialout) and log in again"
         reasons = {
-            errno.ENOENT: "there is no such port",
-            errno.EACCES: "permission denied; on Linux, add yourself to the group that owns it (often dialout)",
-            errno.EBUSY: "it is in use",
-            errno.EAGAIN: "it is in use by another program",
+            errno.ENOENT: f"there is no such port; {_ports()}",
+            errno.EACCES: denied,
+            errno.EPERM: denied,
+            errno.EBUSY: "it is in use by another program: end that first",
+            errno.EAGAIN: "it is in use by another program: end that first",
+            errno.ENOTTY: "it is not a serial port",
+            errno.ENXIO: "its board is not there: plug it in",
+            errno.ENODEV: "its board is not there: plug it in",
         }
-        raise HwgenError(f"cannot open {port}: {reasons.get(number or 0, str(error))}") from error
+        # pyserial may hide the number in what it says
+        number = getattr(error, "errno", None) or (errno.ENOTTY if f"({errno.ENOTTY}, " in str(error) else 0)
+        raise HwgenError(f"cannot open {port}: {reasons.get(number, str(error))}") from error
     with suppress(OSError, ValueError, NotImplementedError, AttributeError):  # other ports have no such mode
         opened.set_low_latency_mode(True)  # USB adapters otherwise wait up to 16 ms for more bytes
     return opened
+
+
+def _ports() -> str:
+    """The serial ports that there are."""
+    found = sorted(port.device for port in comports())
+    return f"there is {' and '.join(found)}" if found else "there is none at all: is the board plugged in?"
 
 
 def _axis_stream(entry: dict[str, Any]) -> Stream:

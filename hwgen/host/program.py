@@ -4,7 +4,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from ..board import board_of
+from ..board import MAKES, board_of
 from ..errors import HwgenError
 
 __all__ = ["loader_command", "program"]
@@ -23,9 +23,11 @@ def loader_command(folder: Path, *, flash: bool = False) -> list[str]:
     Raises
     ------
     HwgenError
-        If the folder is not hwgen's or has no bitstream, or openFPGALoader does not know the board.
+        If the folder is not hwgen's or has no bitstream, the board has none, or openFPGALoader does not know it.
     """
     board = board_of(folder)
+    if board.flow in MAKES:
+        raise HwgenError(f"hwgen makes no bitstream for {board.name} that could be loaded, but a {board.makes}")
     if not board.loader:
         raise HwgenError(f"openFPGALoader does not know the board {board.name}; load the bitstream with the vendor's tool")
     found = sorted((folder / "bitstream").glob(f"*{_ENDINGS[board.flow]}"))
@@ -48,7 +50,10 @@ def program(folder: Path, *, flash: bool = False) -> list[str]:
             f"{command[0]} is not on PATH: install it (Debian, Ubuntu: apt-get install openfpgaloader); "
             f"the command is\n{' '.join(command)}"
         )
-    code = subprocess.run(command, check=False).returncode
+    try:
+        code = subprocess.run(command, check=False).returncode
+    except OSError as error:
+        raise HwgenError(f"cannot run {shutil.which(command[0])}: {error.strerror}; install it again") from error
     if code:
         raise HwgenError(f"{' '.join(command)} failed with exit code {code}: is the board plugged in, and may you use it?")
     return command

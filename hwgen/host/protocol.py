@@ -101,7 +101,7 @@ class Identity:
     @staticmethod
     def read(payload: bytes) -> "Identity":
         """``HwgenError`` where the board speaks another version of the protocol."""
-        if not payload or payload[0] != VERSION:
+        if not payload or payload[0] != VERSION or len(payload) != IDENTITY.size:
             spoken = payload[0] if payload else "none"
             raise HwgenError(f"the board speaks protocol version {spoken}, not {VERSION}: build its bitstream again")
         return Identity(**dict(zip((f.name for f in fields(Identity)), IDENTITY.unpack(payload), strict=True)))

@@ -153,10 +153,23 @@ def test_liberty_without_flip_flop(small, tmp_path):
 
 def test_liberty_without_gates(small, tmp_path):
     path = tmp_path / "bad.lib"
-    path.write_text(library(FLIP_FLOP))
-    start = f"yosys can't use Liberty file {path}: yosys failed (exit code 1):\n"
-    with pytest.raises(HwgenError, match=f"(?s)^{re.escape(start)}.*There is no Liberty library available"):
-        asic_area(small, tmp_path / "log.txt", path)
+    message = f"Liberty file {path} has too few gates: needed are an inverter, a buffer and a NAND or NOR of two inputs"
+    for cells in ((FLIP_FLOP,), (FLIP_FLOP, INVERTER), (FLIP_FLOP, NAND, NOR)):
+        path.write_text(library(*cells))
+        with pytest.raises(HwgenError, match=f"^{re.escape(message)}$"):
+            asic_area(small, tmp_path / "log.txt", path)
+    assert "There is no Liberty library available" in (tmp_path / "log.txt").read_text()
+
+
+def test_liberty_without_areas(small, tmp_path):
+    path = tmp_path / "bad.lib"
+    for cells, missing in (
+        ((NAND.replace("area", "x"), FLIP_FLOP), "NAND"),
+        ((NAND, FLIP_FLOP.replace("area : 9;", "")), "DFF"),
+    ):
+        path.write_text(library(INVERTER, *cells))
+        with pytest.raises(HwgenError, match=f"^{re.escape(f'Liberty file {path} has no area of {missing}')}$"):
+            asic_area(small, tmp_path / "log.txt", path)
 
 
 def test_absent_liberty(small, tmp_path):
