@@ -17,7 +17,7 @@ LAYERS = (
     ("mapping", "results"),
     ("models", "reference", "report", "timing"),
     ("hardware",),
-    ("simulation",),
+    ("overlay", "simulation"),
     ("host",),
     ("choosing",),
     ("flow", "implementation", "netlist_check", "scheduling"),

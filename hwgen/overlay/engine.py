@@ -1,0 +1,71 @@
+"""Shape of an overlay engine."""
+
+from dataclasses import dataclass
+
+from ..errors import HwgenError
+
+__all__ = ["Engine"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """What a program is made for.
+
+    Parameters
+    ----------
+    rows, columns
+        Of the array of multipliers: an activation for each row, a sum for each column.
+    lanes
+        Elements that the vector unit works on at a time.
+    taps
+        Rows that work in depthwise mode.
+    scratchpad
+        Bytes of the memory of activations: a multiple of ``banks``.
+    weights
+        Entries of the memory of weights, ``columns`` bytes each.
+    sums
+        Entries of the memory of sums, ``columns`` sums each.
+    scales
+        Entries of the memory of scales, one for each channel.
+    bus
+        Bytes of the data bus to external memory: 4, 8, 16 or 32.
+    """
+
+    rows: int
+    columns: int
+    lanes: int
+    taps: int = 3
+    scratchpad: int
+    weights: int
+    sums: int = 1024
+    scales: int = 1024
+    bus: int = 8
+
+    def __post_init__(self) -> None:
+        for name in ("rows", "columns", "lanes", "taps", "scratchpad", "weights", "sums", "scales"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)!r}")
+        if self.bus not in (4, 8, 16, 32):
+            raise ValueError(f"bus must be 4, 8, 16 or 32 bytes, not {self.bus!r}")
+        if self.taps > self.rows:
+            raise ValueError(f"taps must be at most {self.rows} (rows), not {self.taps!r}")
+        if self.scratchpad % self.banks:
+            raise ValueError(f"scratchpad must be a multiple of {self.banks} bytes (banks), not {self.scratchpad!r}")
+
+    @property
+    def banks(self) -> int:
+        """Of the scratchpad, a byte wide each: a power of two, so that an address says which one without a division."""
+        return 1 << (max(self.rows, self.columns, self.lanes, self.bus) - 1).bit_length()
+
+    @property
+    def multipliers(self) -> int:
+        return self.rows * self.columns
+
+    def padded(self, size: int) -> int:
+        """``size`` bytes, up to whole beats of the bus."""
+        return -(-size // self.bus) * self.bus
+
+    def require(self, what: str, needed: int, available: int) -> None:
+        """``HwgenError`` where ``needed`` is more than ``available``."""
+        if needed > available:
+            raise HwgenError(f"{what} needs {needed}, and the engine has {available}")

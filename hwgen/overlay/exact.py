@@ -1,0 +1,138 @@
+"""Exact arithmetic in the engine's number formats."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..errors import HwgenError
+from ..graph import Add, GlobalAveragePool, Graph, Linear, Table
+from ..requantise import Requantisation, requantise, requantise_at
+from ..templates.add import AddParams, AddTables, add_block
+
+__all__ = ["Sums", "Tables", "sums_of", "tables_of"]
+
+MULT_BITS, SHIFT_MAX = 32, 40
+FINEST, COARSEST = 20, 13  #: bits of a quotient's fraction that decide on a tie
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sums:
+    """Weighted sums of stored activations, and what is made of them.
+
+    Parameters
+    ----------
+    weights
+        int8, output channels first.
+    exact
+        Of a shift that 4 divides.
+    """
+
+    weights: np.ndarray
+    exact: Requantisation
+    lo: int
+    hi: int
+
+    @property
+    def steps(self) -> int:
+        """Bytes of the largest multiplier."""
+        return max(1, -(-int(self.exact.mult.max()).bit_length() // 8))
+
+    @property
+    def window(self) -> int:
+        """The field of :class:`hwgen.overlay.isa.Drain`."""
+        return 0 if self.exact.window < 0 else self.exact.shift - self.exact.window - 12
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tables:
+    """What :class:`hwgen.overlay.isa.Combine` computes: 256 entries for each operand, from stored value -128 on."""
+
+    a: np.ndarray
+    b: np.ndarray
+    shift: int
+    window: int
+    odd: int
+    lo: int
+    hi: int
+
+
+def stored(graph: Graph, tensor: str) -> int:
+    """What is taken from a tensor's integers to make them int8; ``HwgenError`` where they don't become such."""
+    element = graph.tensors[tensor].type.integer
+    if element.bits != 8:
+        raise HwgenError(f"tensor {tensor}: the overlay computes with 8 bits, not {element}")
+    return 0 if element.signed else 128
+
+
+def sums_of(node: Linear | GlobalAveragePool, graph: Graph) -> Sums:
+    """The arithmetic of a node; ``HwgenError`` where the engine's formats are too narrow for it."""
+    source, result = graph.tensors[node.inputs[0]], graph.tensors[node.output]
+    away, up = stored(graph, source.name), stored(graph, result.name)
+    if isinstance(node, Linear):
+        weights, bias, scale, lo, hi = node.weights, node.bias, node.scale, node.lo, node.hi
+    else:
+        height, width, channels = source.shape
+        weights, bias = np.ones((channels, 1, height, width), np.int64), np.zeros(channels, np.int64)
+        scale, lo, hi = np.full(channels, node.scale, np.float32), result.type.integer.min, result.type.integer.max
+    if weights.min() < -128 or weights.max() > 127:
+        raise HwgenError(f"{node.name}: weights must be within -128..127 once their zero point is subtracted")
+    flat = weights.reshape(len(weights), -1).astype(np.int64)
+    low, high = np.minimum(-128 * flat, 127 * flat).sum(1), np.maximum(-128 * flat, 127 * flat).sum(1)
+    if max(-low.min(), high.max()) >> 31:
+        raise HwgenError(f"{node.name}: sums of up to {max(-low.min(), high.max())} do not fit into 32 bits")
+    zero = source.type.zero_point - away
+    arguments = (scale, result.type.zero_point - up, lo - up, hi - up, bias - zero * flat.sum(1), low, high)
+    exact = requantise(*arguments)
+    if exact.window >= 0 and not COARSEST <= exact.shift - exact.window <= FINEST:
+        exact = _within(arguments, exact)
+    more = -exact.shift % 4
+    exact = replace(
+        exact,
+        shift=exact.shift + more,
+        window=exact.window + more if exact.window >= 0 else -1,
+        mult=exact.mult << more,
+        offset=exact.offset << more,
+    )
+    made = Sums(
+        weights=weights * (exact.mult != 0).reshape(-1, *(1,) * (weights.ndim - 1)), exact=exact, lo=lo - up, hi=hi - up
+    )
+    if exact.mult.max() >> MULT_BITS or exact.shift > SHIFT_MAX or not 0 <= made.window <= 8:
+        raise HwgenError(
+            f"{node.name}: requantising as ONNX Runtime does takes a multiplier of {int(exact.mult.max()).bit_length()} bits, "
+            f"a shift of {exact.shift} and {exact.shift - exact.window} bits for ties, more than the engine has"
+        )
+    return made
+
+
+def _within(arguments: tuple[Any, ...], least: Requantisation) -> Requantisation:
+    """With as many bits for ties as the engine compares; ``least`` where there is none."""
+    for shift in range(max(least.shift, FINEST), SHIFT_MAX):
+        for bits in range(COARSEST, FINEST + 1):
+            found = requantise_at(*arguments, shift=shift, window=shift - bits, fixes=0)
+            if found is not None:
+                return found
+    return least
+
+
+def tables_of(node: Add | Table, graph: Graph) -> Tables:
+    """The arithmetic of a node; ``HwgenError`` where no two tables add up to it."""
+    up = stored(graph, node.output)
+    for name in node.inputs:
+        stored(graph, name)
+    if isinstance(node, Table):
+        values = node.table.astype(np.int64) - up
+        return Tables(a=values, b=np.zeros(256, np.int64), shift=0, window=-1, odd=0, lo=-128, hi=127)
+    a, b, y = (graph.tensors[name].type for name in (*node.inputs, node.output))
+    params, contents = add_block(a, b, y, node.lo, node.hi, lanes=1, words=1)
+    if not isinstance(params, AddParams) or not isinstance(contents, AddTables) or params.fixes:
+        raise HwgenError(f"{node.name}: no two tables add up to what ONNX Runtime computes; choose other scales")
+    return Tables(
+        a=contents.a - (up << params.shift),
+        b=contents.b,
+        shift=params.shift,
+        window=params.window,
+        odd=params.odd ^ (up & 1),
+        lo=node.lo - up,
+        hi=node.hi - up,
+    )

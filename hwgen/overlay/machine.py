@@ -1,0 +1,170 @@
+"""Instruction-level simulator of the overlay engine: what a program computes, not when."""
+
+import numpy as np
+
+from ..arith import round_half_even
+from .engine import Engine
+from .isa import Combine, Drain, End, Fill, Instruction, Load, Multiply, Place, Pool, Store
+
+__all__ = ["Machine", "ProgramError"]
+
+SCALE = np.dtype([("mult", "<u4"), ("offset", "<i8"), ("none", "<u4")])
+
+
+class ProgramError(Exception):
+    """A program does what the engine can't do; says which instruction."""
+
+
+class Machine:
+    """Memories of an engine, and the external one, whose bytes it reads and writes in place.
+
+    Instructions are carried out one after the other: what they are in any order that their tokens allow, if these say all.
+    """
+
+    def __init__(self, engine: Engine, external: np.ndarray):
+        if external.dtype != np.uint8 or external.ndim != 1:
+            raise ValueError(f"external must be bytes, not {external.dtype} of shape {external.shape}")
+        self.engine, self.external = engine, external
+        self.scratchpad = np.zeros(engine.scratchpad, np.int8)
+        self.weights = np.zeros((engine.weights, engine.columns), np.int8)
+        self.sums = np.zeros((engine.sums, engine.columns), np.int64)
+        self.scales = np.zeros(engine.scales, SCALE)
+        self.tables = np.zeros(512, np.int32)
+
+    def run(self, program: list[Instruction]) -> None:
+        """Until the first :class:`End`; ``ProgramError`` where there is none, or an address is out of range."""
+        for number, instruction in enumerate(program):
+            if isinstance(instruction, End):
+                return
+            try:
+                self._step(instruction)
+            except IndexError as error:
+                raise ProgramError(f"instruction {number}, {instruction}: {error}") from None
+        raise ProgramError("the program has no End")
+
+    def _step(self, instruction: Instruction) -> None:
+        match instruction:
+            case Load():
+                self._load(instruction)
+            case Fill():
+                self.scratchpad[self._rows(instruction, instruction.size)] = instruction.value
+            case Multiply():
+                (self._depthwise if instruction.depthwise else self._matrix)(instruction)
+            case Drain():
+                self._drain(instruction)
+            case Combine():
+                self._combine(instruction)
+            case Pool():
+                self._pool(instruction)
+            case Store():
+                there = instruction.external + _grid((instruction.rows, instruction.external_step), (instruction.size, 1))
+                here = self._rows(instruction, instruction.size)
+                self.external[self._inside(there, len(self.external), "external memory")] = self.scratchpad[here].view(np.uint8)
+
+    def _rows(self, i: Load | Fill | Store, size: int) -> np.ndarray:
+        return self._local(i.local + _grid((i.rows, i.local_step), (size, 1)))
+
+    def _local(self, addresses: np.ndarray) -> np.ndarray:
+        return self._inside(addresses, len(self.scratchpad), "the scratchpad")
+
+    @staticmethod
+    def _inside(addresses: np.ndarray, size: int, what: str) -> np.ndarray:
+        low, high = int(addresses.min()), int(addresses.max())
+        if low < 0 or high >= size:
+            raise IndexError(f"{what} has addresses 0..{size - 1}, not {low}..{high}")
+        return addresses
+
+    def _load(self, i: Load) -> None:
+        there = i.external + _grid((i.rows, i.external_step), (i.size, 1))
+        content = self.external[self._inside(there, len(self.external), "external memory")]
+        if i.place == Place.SCRATCHPAD:
+            self.scratchpad[self._rows(i, i.size)] = content.view(np.int8)
+            return
+        memory = {Place.WEIGHTS: self.weights, Place.SCALES: self.scales, Place.TABLES: self.tables}[Place(i.place)]
+        entry = memory.nbytes // len(memory)
+        if content.size % entry:
+            raise IndexError(f"{content.size} bytes must be entries of {entry}")
+        count = content.size // entry
+        self._inside(np.array([i.local, i.local + count - 1]), len(memory), f"the memory of {Place(i.place).name.lower()}")
+        memory[i.local : i.local + count] = np.frombuffer(content.tobytes(), memory.dtype).reshape(count, *memory.shape[1:])
+
+    def _tiles(self, i: Multiply, entries: int) -> tuple[np.ndarray, np.ndarray]:
+        """Activations' address of each tile, and its weights (tiles, entries, columns)."""
+        tiles = _grid((i.k2_count, i.k2_step), (i.k1_count, i.k1_step), (i.k0_count, i.k0_step)).ravel() + i.source
+        last = i.weights + len(tiles) * entries
+        self._inside(np.array([i.weights, last - 1]), len(self.weights), "the memory of weights")
+        return tiles, self.weights[i.weights : last].reshape(len(tiles), entries, -1)
+
+    def _add(self, i: Multiply, products: np.ndarray) -> None:
+        """(positions, columns)"""
+        places = slice(i.sums, i.sums + len(products))
+        self._inside(np.array([places.start, places.stop - 1]), len(self.sums), "the memory of sums")
+        total = products if i.first else self.sums[places] + products
+        self.sums[places] = (total + (1 << 31)) % (1 << 32) - (1 << 31)
+
+    def _matrix(self, i: Multiply) -> None:
+        rows = self.engine.rows
+        tiles, weights = self._tiles(i, rows)
+        positions = _grid((i.y_count, i.y_step), (i.x_count, i.x_step)).ravel()
+        places = positions[:, None, None] + tiles[None, :, None] + np.arange(rows)
+        activations = self.scratchpad[self._local(places)].reshape(len(positions), -1)
+        product = activations.astype(np.float64) @ weights.reshape(-1, weights.shape[-1]).astype(np.float64)  # exact
+        self._add(i, product.astype(np.int64))
+
+    def _depthwise(self, i: Multiply) -> None:
+        taps, columns = self.engine.taps, self.engine.columns
+        tiles, weights = self._tiles(i, taps)
+        positions = _grid((i.y_count, i.y_step), (i.x_count, i.x_step * i.stride)).ravel()
+        places = positions[:, None, None, None] + tiles[None, :, None, None]
+        places = places + np.arange(taps)[:, None] * i.x_step + np.arange(columns)
+        activations = self.scratchpad[self._local(places)].astype(np.int64)
+        self._add(i, (activations * weights).sum((1, 2)))
+
+    def _drain(self, i: Drain) -> None:
+        count = i.x_count * i.y_count
+        self._inside(np.array([i.sums, i.sums + count - 1]), len(self.sums), "the memory of sums")
+        self._inside(np.array([i.scales, i.scales + i.channels - 1]), len(self.scales), "the memory of scales")
+        if i.channels > self.engine.columns:
+            raise IndexError(f"there are columns 0..{self.engine.columns - 1}, not {i.channels}")
+        scale = self.scales[i.scales : i.scales + i.channels]
+        if (scale["mult"] >> np.uint64(8 * i.steps)).any():
+            raise IndexError(f"multipliers have {i.steps} bytes, not more")
+        shift = 4 * i.shift
+        sums = self.sums[i.sums : i.sums + count, : i.channels]
+        x = sums * scale["mult"].astype(np.int64) + scale["offset"]
+        y = round_half_even(x, shift, shift - 12 - i.window if i.window else -1, i.odd)
+        for column, total, delta in (
+            (i.fix0_column, i.fix0_sum, i.fix0_delta),
+            (i.fix1_column, i.fix1_sum, i.fix1_delta),
+        ):
+            if delta:
+                y[:, column] += delta * (sums[:, column] == total)
+        places = i.target + _grid((i.y_count, i.y_step), (i.x_count, i.x_step), (i.channels, 1))
+        self.scratchpad[self._local(places).reshape(count, -1)] = np.clip(y, i.lo, i.hi)
+
+    def _combine(self, i: Combine) -> None:
+        row = (i.x_count, 1)
+        x0 = self.scratchpad[self._local(i.source0 + _grid((i.y_count, i.y_step0), row))].astype(np.int64)
+        total = self.tables[:256][x0 + 128].astype(np.int64)
+        if not i.single:
+            x1 = self.scratchpad[self._local(i.source1 + _grid((i.y_count, i.y_step1), row))].astype(np.int64)
+            total = total + self.tables[256:][x1 + 128]
+        y = round_half_even(total, i.shift, i.window - 1, i.odd)
+        self.scratchpad[self._local(i.target + _grid((i.y_count, i.y_step), row))] = np.clip(y, i.lo, i.hi)
+
+    def _pool(self, i: Pool) -> None:
+        windows = i.source + _grid((i.y_count, i.y_step), (i.x_count, i.x_step), (i.channels, 1))
+        inside = _grid((i.kernel_y, i.kernel_y_step), (i.kernel_x, i.kernel_x_step)).ravel()
+        highest = self.scratchpad[self._local(windows[..., None] + inside)].max(-1)
+        places = i.target + _grid((i.y_count, i.target_y_step), (i.x_count, i.target_x_step), (i.channels, 1))
+        self.scratchpad[self._local(places)] = highest
+
+
+def _grid(*loops: tuple[int, int]) -> np.ndarray:
+    """Offsets of nested loops of (count, step), the outermost first: an axis each."""
+    total = np.zeros((1,) * len(loops), np.int64)
+    for axis, (count, step) in enumerate(loops):
+        shape = [1] * len(loops)
+        shape[axis] = count
+        total = total + (np.arange(count) * step).reshape(shape)
+    return total

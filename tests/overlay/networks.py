@@ -1,0 +1,89 @@
+"""Networks, compiled for the overlay, and what ONNX Runtime computes."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from hwgen import flow
+from hwgen.frontend import import_model, load_onnx
+from hwgen.graph import Graph, Softmax
+from hwgen.inputs import Frames, load_frames
+from hwgen.overlay.isa import End, Instruction, Unit
+from hwgen.overlay.lower import Compiled, Placed
+from hwgen.overlay.machine import Machine
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, one frame, and all of its tensors as ONNX Runtime has them, (H, W, C)."""
+
+    graph: Graph
+    frame: np.ndarray
+    tensors: dict[str, np.ndarray]
+
+
+def case(path: Path, samples: Path, frame: int = 0) -> Case:
+    """The network of a file; a softmax at its end is left out."""
+    model = load_onnx(path)
+    graph = import_model(model)
+    return of_graph(graph, model, load_frames(samples, graph), frame)
+
+
+def of_graph(graph: Graph, model: onnx.ModelProto, frames: Frames, frame: int = 0) -> Case:
+    expected, _ = flow.expected_tensors(graph, model, frames.limited(frame + 1))
+    expected[graph.input] = frames.hardware
+    tensors = {name: values[frame].reshape(graph.tensors[name].shape) for name, values in expected.items()}
+    if isinstance(graph.nodes[-1], Softmax):
+        last = graph.nodes[-1]
+        kept = {name: t for name, t in graph.tensors.items() if name != last.output}
+        graph = replace(graph, nodes=graph.nodes[:-1], tensors=kept, output=last.inputs[0])
+    return Case(graph, tensors[graph.input], tensors)
+
+
+def stored(case: Case, name: str) -> np.ndarray:
+    """A tensor as the overlay stores it: int8."""
+    return (case.tensors[name] - (0 if case.graph.tensors[name].type.integer.signed else 128)).astype(np.int8)
+
+
+def machine(compiled: Compiled, case: Case) -> Machine:
+    """With the frame in its external memory."""
+    memory = compiled.external.copy()
+    height, width, channels = case.frame.shape
+    step = compiled.engine.padded(width * channels)
+    rows = compiled.input + np.arange(height)[:, None] * step + np.arange(width * channels)
+    memory[rows] = stored(case, case.graph.input).reshape(height, -1).view(np.uint8)
+    return Machine(compiled.engine, memory)
+
+
+def in_scratchpad(machine: Machine, place: Placed) -> np.ndarray:
+    height, width, channels = place.shape
+    rows = place.at(0, 0) + np.arange(height)[:, None] * place.row + np.arange(width * channels)
+    return machine.scratchpad[rows].reshape(place.shape)
+
+
+def output(machine: Machine, compiled: Compiled, case: Case) -> np.ndarray:
+    """The output in external memory."""
+    height, width, channels = shape = case.graph.tensors[case.graph.output].shape
+    step = compiled.engine.padded(width * channels)
+    rows = compiled.output + np.arange(height)[:, None] * step + np.arange(width * channels)
+    return machine.external[rows].view(np.int8).reshape(shape)
+
+
+def race(machine: Machine, program: list[Instruction], choose) -> None:
+    """Carry the program out as four units do, each with its own queue; ``choose`` says which of those that can goes on."""
+    queues: dict[Unit, list[Instruction]] = {unit: [] for unit in Unit}
+    for instruction in program:
+        queues[instruction.unit].append(instruction)
+    tokens = {(a, b): 0 for a in Unit for b in Unit}
+    while any(queues.values()):
+        able = [u for u, q in queues.items() if q and all(tokens[v, u] for v in Unit if q[0].wait >> v & 1)]
+        unit = choose(able)
+        instruction = queues[unit].pop(0)
+        for other in Unit:
+            tokens[other, unit] -= instruction.wait >> other & 1
+            tokens[unit, other] += instruction.signal >> other & 1
+        if not isinstance(instruction, End):
+            machine._step(instruction)
+    assert not any(tokens.values())
