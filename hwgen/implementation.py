@@ -36,6 +36,7 @@ Progress = Callable[[str, float], None]
 PASSES = (carry, memories, multipliers, controls)
 MANIFEST = "bitstream.json"
 SEEDS = 3
+ITERATIONS = 200  #: of a router; who takes more does not end
 SMALL = {"input_buffer": 512, "output_buffer": 256}  #: of the link where block RAMs have 4 kbit: one each
 
 
@@ -201,12 +202,13 @@ def _routed(
     except OSError as error:
         raise HwgenError(f"cannot write {root}: {error.strerror}; set HWGEN_CACHE to a folder that can be written") from error
     best: tuple[float, dict[str, Any]] = 0.0, {}
-    for seed in range(1, seeds + 1):
+    # At last, where no seed has met timing, the first one as it comes: to say what can be reached.
+    for seed, insist in [*((seed, True) for seed in range(1, seeds + 1)), (1, False)]:
         route = Route(
             netlist=Path("netlist.json"), constraints=Path("constraints"), configuration=Path("configuration"),
-            report=Path("report.json"), mhz=mhz, seed=seed,
+            report=Path("report.json"), mhz=mhz, seed=seed, insist=insist,
         )  # fmt: skip
-        entry = root / key_of([*sources, *tools, *code, device.name, device.synthesis, f"{mhz}", f"{seed}"])
+        entry = root / key_of([*sources, *tools, *code, device.synthesis, *device.route_arguments(route)])
         files = [work / file for file in (route.configuration, route.report, "used.json")]
         with locked(entry):
             if intact(entry):
@@ -217,7 +219,10 @@ def _routed(
                     _synthesise(device, board, work, log, progress)
                 for file in files[:2]:
                     file.unlink(missing_ok=True)  # of the seed before
-                run_tool(device.place_and_route, device.route_arguments(route), work, log, _Steps(seed, progress))
+                try:
+                    run_tool(device.place_and_route, device.route_arguments(route), work, log, _Steps(route, progress))
+                except _EndlessError:
+                    continue
                 if not files[0].exists() or not _json(files[1], device.place_and_route, log):
                     raise _nothing(device.place_and_route, "configuration", log)
                 try:
@@ -258,11 +263,15 @@ def _synthesise(device: Device, board: Board, work: Path, log: Path, progress: P
     (work / "used.json").write_text(json.dumps(asdict(used)))
 
 
-class _Steps:
-    """Progress, as nextpnr's messages tell it."""
+class _EndlessError(Exception):
+    """The router finds no ways that are all short enough."""
 
-    def __init__(self, seed: int, progress: Progress):
-        self.seed, self.progress = seed, progress
+
+class _Steps:
+    """Progress, as nextpnr's messages tell it; ``_EndlessError`` where it goes round in circles."""
+
+    def __init__(self, route: Route, progress: Progress):
+        self.route, self.progress = route, progress
 
     def __call__(self, line: str) -> None:
         if found := re.search(r"at iteration #(\d+), type ALL", line):
@@ -271,9 +280,11 @@ class _Steps:
             self._tell("placing", 0.95)
         elif found := re.search(r"iter=(\d+)", line):
             self._tell("routing", int(found[1]) / 30)
+            if self.route.insist and int(found[1]) > ITERATIONS:
+                raise _EndlessError
 
     def _tell(self, step: str, share: float) -> None:
-        self.progress(f"{step}, seed {self.seed}", min(share, 0.95))
+        self.progress(f"{step}, seed {self.route.seed}", min(share, 0.95))
 
 
 def _json(path: Path, tool: str, log: Path) -> dict[str, Any]:

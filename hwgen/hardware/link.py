@@ -241,8 +241,8 @@ class Linked(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.link = link = Link(self.params)
-        ahead, reset = Signal(init=1), Signal(init=1)  # two registers: the reset's way is long
-        m.d.sync += [ahead.eq(link.accelerator_reset), reset.eq(ahead)]
+        near, middle, reset = Signal(init=1), Signal(init=1), Signal(init=1)  # the reset's way is long
+        m.d.sync += [near.eq(link.accelerator_reset), middle.eq(near), reset.eq(middle)]
         m.d.comb += [link.rx.eq(self.rx), self.tx.eq(link.tx)]
         ports = {}
         for port, member in link.signature.members.items():

@@ -75,7 +75,7 @@ def run_tool(
     """
     command = [find_tool(name), *arguments]
     said: list[str] = []
-    with log.open("a") as file:
+    with log.open("a", buffering=1) as file:  # line by line: people follow it
         print(f"$ {name} {' '.join(arguments)}", file=file)
         run = subprocess.Popen(
             command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",

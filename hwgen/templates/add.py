@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from amaranth import Const, Module, Mux, Signal, Value
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -19,7 +19,7 @@ from ..errors import HwgenError
 from ..graph import QuantType
 from ..streams import Stream, Words, serve
 from .pair_table import PairTableContents, PairTableParams
-from .pieces import check_counts, check_rounding, clamp_luts, delay
+from .pieces import check_counts, check_rounding, clamp_luts, delay, offer
 from .settings import DELTA, FIXES, WINDOWS, Configurable, Rounding, Setting, may_give_way, rounding_of
 
 __all__ = ["Add", "AddParams", "AddTables", "add_block", "add_reference", "programmable_add"]
@@ -156,15 +156,16 @@ class AddParams:
         return k + 1
 
     def accepted(self, k: Any, port: int = 0) -> Any:
-        return k + self.latency
+        """A word behind the one that is offered, and what the pipeline holds."""
+        return k + self.latency + 1
 
     def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
         """Modelled: both tables of a lane share block RAM with two ports, which has the registers behind them, too; adder,
         rounding, clamp. Bits of the sum below those that count have no register.
         """
         term, quotient = self.term.bits, self.term.bits + 1 - self.shift
-        lut = even(term + 1) + clamp_luts(quotient, self.output, self.lo, self.hi)
-        ff = term + 1 - (self.shift if self.window < 0 else self.window) + self.output.bits
+        lut = even(term + 1) + clamp_luts(quotient, self.output, self.lo, self.hi) + self.output.bits
+        ff = term + 1 - (self.shift if self.window < 0 else self.window) + 2 * self.output.bits
         if not self.plain:
             lut, ff = lut + even(quotient) + (self.shift - self.window) // 3 + 2, ff + quotient
         fix = self.a.bits + self.b.bits
@@ -199,15 +200,12 @@ class Add(Configurable):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         p = self.params
-        move, valid = Signal(), Signal(p.latency - 1)
-        m.d.comb += [
-            move.eq(~self.o.valid | self.o.ready),
-            self.i0.ready.eq(move & self.i1.valid),
-            self.i1.ready.eq(move & self.i0.valid),
-        ]
+        valid = Signal(p.latency - 1)
+        results = [Signal(p.output.shape, name=f"clamped_{n}", reset_less=True) for n in range(p.lanes)]
+        move = offer(m, self.o, results, valid[-1])
+        m.d.comb += [self.i0.ready.eq(move & self.i1.valid), self.i1.ready.eq(move & self.i0.valid)]
         with m.If(move):
-            m.d.sync += [valid.eq(self.i0.valid & self.i1.valid), self.o.valid.eq(valid[-1])]
-            m.d.sync += [valid[n].eq(valid[n - 1]) for n in range(1, len(valid))]
+            m.d.sync += valid.eq(Cat(self.i0.valid & self.i1.valid, valid))
 
         # Table a, then table b, addressed by the operands' bits (negative ones last).
         half = 1 << max(p.a.bits, p.b.bits)
@@ -236,7 +234,7 @@ class Add(Configurable):
                 less = tie(total)
                 quotient = delay(m, move, quotient - less + delta, 1, f"result_{lane}")
             with m.If(move):
-                m.d.sync += self.o.payload[lane].eq(clamp(quotient, lo, hi))
+                m.d.sync += results[lane].eq(clamp(quotient, lo, hi))
         return m
 
     def _chosen(self, m: Module, move: Value, lane: int, settings: dict[str, Value]) -> Any:

@@ -261,7 +261,7 @@ class Mac(wiring.Component):
         with m.If(self.enable):
             m.d.sync += [
                 valid.eq(Cat(self.step, valid)),
-                last.eq(Cat(self.last, last)),
+                last.eq(Cat(self.step & self.last, last)),
                 read_x.eq(self.x),
                 read_w.eq(weights.data),
                 x.eq(read_x),
@@ -286,7 +286,7 @@ class Mac(wiring.Component):
         complete, completing, move, enable = Signal(), Signal(), Signal(), Signal(init=1)
         waits, offers = Signal(), Signal()  # in the next cycle: a complete sum, an output
         m.d.comb += [
-            completing.eq(self.enable & valid & last),
+            completing.eq(self.enable & last),
             move.eq(complete & (~self.o.valid | self.o.ready)),
             waits.eq(completing | (complete & ~move)),
             offers.eq(move | (self.o.valid & ~self.o.ready)),

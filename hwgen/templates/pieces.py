@@ -1,12 +1,13 @@
 """Pieces that several templates share: checks of parameters, pipeline registers."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from amaranth import Module, Signal, Value
+from amaranth import Module, Mux, Signal, Value
 
 from ..arith import IntType
 
-__all__ = ["check_counts", "check_rounding", "clamp_luts", "delay"]
+__all__ = ["check_counts", "check_rounding", "clamp_luts", "delay", "offer"]
 
 
 def check_counts(params: Any, *names: str) -> None:
@@ -40,6 +41,34 @@ def clamp_luts(bits: int, output: IntType, lo: int, hi: int) -> int:
     """
     beyond, limits = max(0, bits - output.bits), (lo > output.min) + (hi < output.max)
     return min(15, 4 * beyond) + 6 * limits + output.bits if beyond or limits else 0
+
+
+def offer(m: Module, o: Any, results: Sequence[Signal], arrives: Value) -> Signal:
+    """Offer the results of a pipeline on stream ``o``; the register that says whether the pipeline moves.
+
+    It stands still while one word is offered and the next one is there: behind it is a spare place, so that none of its
+    registers waits for ``o.ready`` in the same cycle.
+
+    Parameters
+    ----------
+    results
+        Its last registers, an element each.
+    arrives
+        Whether its next move brings a word there.
+    """
+    move, offered, spare = Signal(init=1), Signal(), Signal()  # offered: by the pipeline; spare: by the spare place
+    offers, spares = Signal(), Signal()  # both in the next cycle
+    kept = [Signal.like(result, name=f"kept_{n}") for n, result in enumerate(results)]
+    m.d.comb += [
+        offers.eq(Mux(move, arrives, offered)),
+        spares.eq((spare | offered) & ~o.ready),
+        o.valid.eq(offered | spare),
+        *(element.eq(Mux(spare, k, r)) for element, k, r in zip(o.payload, kept, results, strict=True)),
+    ]
+    m.d.sync += [offered.eq(offers), spare.eq(spares), move.eq(~(offers & spares))]
+    with m.If(~spare):
+        m.d.sync += [k.eq(r) for k, r in zip(kept, results, strict=True)]
+    return move
 
 
 def delay(m: Module, move: Value, value: Value, steps: int, name: str) -> Any:

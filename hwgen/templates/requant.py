@@ -15,7 +15,7 @@ from ..arith import IntType, clamp, gives_way, round_half_even
 from ..cost import BLOCKS_18K, Cost, Memories, Resources, distinct, even, logic_memory
 from ..streams import Stream, Words, serve
 from .mac import LOGIC_DEPTH
-from .pieces import check_counts, check_rounding, clamp_luts, delay
+from .pieces import check_counts, check_rounding, clamp_luts, delay, offer
 from .product import product_resources, product_stages, soft_product
 from .settings import DEEP, DELTA, WINDOWS, Configurable, Rounding, Setting, may_give_way, rounding_of
 
@@ -283,8 +283,8 @@ class Requant(Configurable):
 
     A holding register feeds ``lanes`` accumulators at a time, ``steps`` cycles each, into a pipeline: scales from memory;
     sums of the accumulator gated by each bit of a digit; running sum that starts with the offset and moves down by a digit
-    in each step; quotient; rounding and fixes; clamp. All of it stands still while one output is offered and the next one is
-    there: behind the pipeline is a spare place, so that no register waits for ``o.ready`` in the same cycle.
+    in each step; quotient; rounding and fixes; clamp; :func:`hwgen.templates.pieces.offer`. What says that all of it moves and
+    that a word's steps end is a register.
 
     Members
     -------
@@ -299,48 +299,48 @@ class Requant(Configurable):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         p = self.params
-        move, offered, spare = Signal(), Signal(), Signal()  # offered: by the pipeline; spare: by the spare place
         results = [Signal(p.output.shape, name=f"clamped_{n}", reset_less=True) for n in range(p.lanes)]
-        kept = [Signal(p.output.shape, name=f"kept_{n}", reset_less=True) for n in range(p.lanes)]
-        m.d.comb += [
-            move.eq(~(offered & spare)),
-            self.o.valid.eq(offered | spare),
-            *(o.eq(Mux(spare, k, r)) for o, k, r in zip(self.o.payload, kept, results, strict=True)),
-        ]
-        m.d.sync += spare.eq((spare | offered) & ~self.o.ready)
-        with m.If(~spare):
-            m.d.sync += [k.eq(r) for k, r in zip(kept, results, strict=True)]
+        ready = Signal(3)  # sum, quotient, result of a word
+        move = offer(m, self.o, results, ready[-1])
 
         # The holding register: its lowest lanes are in their steps.
         hold = [Signal(p.accumulator.shape, name=f"hold_{n}", reset_less=True) for n in range(p.kept)]
         full, step, row, left = Signal(), Signal(range(p.steps)), Signal(range(p.rows)), Signal(range(p.kept))
-        first, last, free = Signal(), Signal(), Signal()
+        next_full, next_step, next_left = Signal.like(full), Signal.like(step), Signal.like(left)
+        first, last, free = Signal(), Signal(), Signal(init=1)  # free: in the next cycle another word may come, if it moves
         m.d.comb += [
             first.eq(step == 0),
             last.eq(step == p.steps - 1),
-            free.eq(~full | (last & (left == 0))),
             self.i.ready.eq(move & free),
+            next_full.eq(full),
+            next_step.eq(step),
+            next_left.eq(left),
+        ]
+        m.d.sync += [
+            full.eq(next_full),
+            step.eq(next_step),
+            left.eq(next_left),
+            free.eq(~next_full | ((next_step == p.steps - 1) & (next_left == 0))),
         ]
         with m.If(move & full):
-            m.d.sync += step.eq(Mux(last, 0, step + 1))
+            m.d.comb += next_step.eq(Mux(last, 0, step + 1))
             with m.If(last):
-                m.d.sync += [row.eq(Mux(row == p.rows - 1, 0, row + 1)), left.eq(left - 1)]
+                m.d.comb += next_left.eq(left - 1)
+                m.d.sync += row.eq(Mux(row == p.rows - 1, 0, row + 1))
                 m.d.sync += [a.eq(b) for a, b in zip(hold, hold[p.lanes :], strict=False)]
         with m.If(self.i.ready):
-            m.d.sync += [full.eq(self.i.valid), left.eq(self._words(m) - 1)]
+            m.d.comb += [next_full.eq(self.i.valid), next_left.eq(self._words(m) - 1)]
             m.d.sync += [a.eq(self.i.payload[n]) for n, a in enumerate(hold)]
 
         # Flags that travel with the pipeline: a step is there, it is a word's first, its last.
         stages = p.levels + 2
         valid, begin, end = (Signal(stages, name=n) for n in ("valid", "begin", "end"))
-        ready = Signal(3)  # sum, quotient, result of a word
         with m.If(move):
             m.d.sync += [
                 valid.eq(Cat(full, valid)),
                 begin.eq(Cat(first, begin)),
                 end.eq(Cat(last, end)),
                 ready.eq(Cat(valid[-1] & end[-1], ready)),
-                offered.eq(ready[-1]),
             ]
         settings = self.set(m)
         lo, hi = (settings.get(name, getattr(p, name)) for name in ("lo", "hi"))

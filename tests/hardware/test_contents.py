@@ -47,7 +47,7 @@ def configuration(folder, text, family):
     run_tool("yosys", ["-q", "-p", script], folder, folder / "log")
     route = Route(
         netlist=Path("netlist.json"), constraints=Path("constraints"), configuration=Path("configuration"),
-        report=Path("report.json"), mhz=10, seed=1,
+        report=Path("report.json"), mhz=10, seed=1, insist=False,
     )  # fmt: skip
     run_tool(device.place_and_route, [*device.route_arguments(route), option], folder, folder / "log")
     return (folder / "configuration").read_text()

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from amaranth import ClockDomain, Module, Signal
+from amaranth import Cat, ClockDomain, Module, Signal
 from amaranth.back import verilog
 
 from hwgen.hardware.controls import spread_controls
@@ -29,24 +29,24 @@ def yosys(script, folder):
 
 @pytest.fixture(scope="module")
 def gold(tmp_path_factory):
-    """Forty flip-flops with the same registered reset, and forty with the same enable, a LUT."""
+    """Forty flip-flops with the same registered reset, which logic reads too, and forty with the same enable, a LUT."""
     folder = tmp_path_factory.mktemp("resets")
     m = Module()
     m.domains.sync = domain = ClockDomain(reset_less=True)
-    data, o, q, soon, reset, enable = Signal(40), Signal(40), Signal(40), Signal(), Signal(), Signal(3)
-    m.d.sync += [soon.eq(reset), o.eq(data ^ o)]
+    data, o, q, soon, reset, enable, both = Signal(40), Signal(40), Signal(40), Signal(), Signal(), Signal(3), Signal(2)
+    m.d.sync += [soon.eq(reset), o.eq(data ^ o), both.eq(Cat(soon ^ enable[0], soon & enable[1]))]
     with m.If(soon):
         m.d.sync += o.eq(0)
     with m.If(enable.all()):
         m.d.sync += q.eq(data)
-    (folder / "d.v").write_text(verilog.convert(m, ports=[domain.clk, data, o, q, reset, enable], name="gold"))
+    (folder / "d.v").write_text(verilog.convert(m, ports=[domain.clk, data, o, q, both, reset, enable], name="gold"))
     run = yosys("read_verilog d.v; synth_ecp5 -noabc9 -top gold -json gold.json", folder)
     assert run.returncode == 0, run.stderr
     return json.loads((folder / "gold.json").read_text())
 
 
 def spread(gold, change=None):
-    """The netlist with the reset in groups of 12, and how many registers that adds."""
+    """The netlist with cells that drive up to 12 pins, and how many are added."""
     made = copy.deepcopy(gold)
     added = spread_controls(made["modules"]["gold"], most=12)
     if change is not None:
@@ -63,11 +63,13 @@ def proven(gold, made, tmp_path):
 
 def test_the_same_function(gold, tmp_path):
     made, added = spread(gold)
-    assert added == 6
-    cells = [c["connections"] for c in made["modules"]["gate"]["cells"].values() if c["type"] == "TRELLIS_FF"]
-    for pin in ("LSR", "CE"):
-        groups = Counter(bit for c in cells for bit in c.get(pin, ()) if isinstance(bit, int))
+    cells = made["modules"]["gate"]["cells"].values()
+    for pin, original in (("LSR", True), ("CE", False)):  # what reads the reset has the original register for itself
+        groups = Counter(bit for c in cells for bit in c["connections"].get(pin, ()) if isinstance(bit, int))
         assert sorted(groups.values()) == [4, 12, 12, 12]
+        reading = {bit for c in cells if c["type"] == "LUT4" for p in "ABCD" for bit in c["connections"][p]}
+        assert not reading & groups.keys() or not original
+    assert added == 4 + 3
     assert proven(gold, made, tmp_path)
 
 

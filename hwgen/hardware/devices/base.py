@@ -17,6 +17,11 @@ class Route:
     """Files of a place-and-route: netlist and constraints in, configuration and report out; the clock asked for; the seed.
 
     Names in the folder that programs run in: those of WebAssembly see no other.
+
+    Parameters
+    ----------
+    insist
+        Whether the router goes on until all ways are short enough, for ever if need be. Not all programs do so.
     """
 
     netlist: Path
@@ -25,6 +30,7 @@ class Route:
     report: Path
     mhz: float
     seed: int
+    insist: bool
 
 
 class Device(Protocol):
