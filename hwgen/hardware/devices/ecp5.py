@@ -55,7 +55,7 @@ class Ecp5:
         return [
             *self.options, "--json", str(route.netlist), "--lpf", str(route.constraints), "--textcfg",
             str(route.configuration), "--report", str(route.report), "--freq", f"{route.mhz:g}", "--seed", str(route.seed),
-            "--timing-allow-fail", "--router", "router2", *(["--tmg-ripup"] if route.insist else []),
+            "--timing-allow-fail", "--placer", "static", "--router", "router2", *(["--tmg-ripup"] if route.insist else []),
         ]  # fmt: skip
 
     def pack_arguments(self, configuration: Path, bitstream: Path) -> Sequence[str]:
