@@ -278,7 +278,9 @@ class _Steps:
             self._tell("placing", int(found[1]) / 25)
         elif "simulated annealing" in line:
             self._tell("placing", 0.95)
-        elif found := re.search(r"iter=(\d+)", line):
+        elif found := re.search(r"iter=(\d+) steplen", line):
+            self._tell("placing", int(found[1]) / 400)
+        elif found := re.search(r"iter=(\d+) wires", line):
             self._tell("routing", int(found[1]) / 30)
             if self.route.insist and int(found[1]) > ITERATIONS:
                 raise _EndlessError
