@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType
 from ..cost import BLOCKS_18K, Memories, Resources, distinct, even, logic_memory
+from .pieces import offer
 from .product import product_resources, product_stages, soft_product
 from .settings import DEEP
 
@@ -129,19 +130,19 @@ class MacParams:
     @property
     def latency(self) -> int:
         """Cycles from a sum's last step to its output: the stages, accumulator, output."""
-        return self.stages + 1 + self.holds
+        return self.stages + 1 + (self.steps > 1)
 
     @property
     def holds(self) -> int:
-        """Sums that can wait in the accumulators while the one before is offered.
+        """Sums that can wait behind the one that is offered: one there, one in the accumulators.
 
         None where a step is a whole sum: the accumulators are the output then.
         """
-        return int(self.steps > 1)
+        return 2 if self.steps > 1 else 0
 
     def started(self, k: Any) -> Any:
         """Steps that can have started while output ``k`` is offered and not taken."""
-        return (k + 1 + self.holds) * self.steps + self.latency - 1 - self.holds
+        return (k + 1 + self.holds) * self.steps + self.stages
 
     @property
     def in_bram(self) -> bool:
@@ -176,7 +177,7 @@ class MacParams:
             lut += self.outputs * pairs * even(self.level_bits(level))
             widths = [self.level_bits(level)] * pairs + widths[2 * pairs :]
             ff += self.outputs * sum(widths)
-        lut += self.outputs * even(self.accumulator.bits) if self.steps > 1 else 0
+        lut += self.outputs * (even(self.accumulator.bits) + self.accumulator.bits) if self.steps > 1 else 0
         ff += self.outputs * self.accumulator.bits * (1 + self.holds) + self.lanes * self.operand.bits
         lut += 2 * (self.depth.bit_length() + self.steps.bit_length()) + 6
         ff += (self.depth - 1).bit_length() + (self.steps - 1).bit_length() + 2 * self.stages + 4
@@ -204,8 +205,8 @@ class Mac(wiring.Component):
     """Hardware for :class:`MacParams`.
 
     Every memory has a register behind, every multiply one before and one behind, every adder of the tree one behind: those of
-    block RAMs and DSPs, where a device has them. All of it stands still while one output is offered and the next one is
-    complete; ``enable``, which says so to all registers, is a register itself.
+    block RAMs and DSPs, where a device has them. All of it stands still while an output is offered, the next one waits behind
+    it, and a third is complete. ``enable`` says so to all registers: a register behind another one, as its way is long.
 
     Parameters
     ----------
@@ -268,33 +269,41 @@ class Mac(wiring.Component):
                 w.eq(read_w),
             ]
         if p.holds:
-            self._accumulate(m, sums, valid[-1], last[-1])
+            self._accumulate(m, sums, valid[-1], last)
         else:
             m.d.comb += self.enable.eq(~self.o.valid | self.o.ready)
             with m.If(self.enable):
                 m.d.sync += [self.o.valid.eq(valid[-1]), *(o.eq(s) for o, s in zip(self.o.payload, sums, strict=True))]
         return m
 
-    def _accumulate(self, m: Module, values: list[Value], valid: Value, last: Value) -> None:
-        """Accumulators, output, and whether the pipeline moves in the next cycle."""
+    def _accumulate(self, m: Module, values: list[Value], valid: Value, last: Signal) -> None:
+        """Accumulators, output, and whether the pipeline moves in the cycle after the next one.
+
+        That is decided before it is known whether the output will be taken in the next cycle, as if it were not.
+        """
         totals = [Signal(self.params.accumulator.shape, name=f"total_{n}", reset_less=True) for n in range(len(values))]
+        outputs = [Signal.like(total, name=f"output_{n}") for n, total in enumerate(totals)]
         begin = Signal(init=1)
         with m.If(self.enable & valid):
-            m.d.sync += begin.eq(last)
+            m.d.sync += begin.eq(last[-1])
             m.d.sync += [total.eq(Mux(begin, 0, total) + value) for total, value in zip(totals, values, strict=True)]
 
-        complete, completing, move, enable = Signal(), Signal(), Signal(), Signal(init=1)
-        waits, offers = Signal(), Signal()  # in the next cycle: a complete sum, an output
+        complete, coming, soon, enable = Signal(), Signal(), Signal(init=1), Signal(init=1)
+        free = offer(m, self.o, outputs, complete)
+        with m.If(free):
+            m.d.sync += [output.eq(total) for output, total in zip(outputs, totals, strict=True)]
+        # Three sums find room: two at the output, one in the accumulators, where one may come in this cycle or the next.
+        there = [complete, self.o.valid, ~free, coming]
+        three = Value.cast(sum(there[1:], there[0])) >= 3
         m.d.comb += [
-            completing.eq(self.enable & last),
-            move.eq(complete & (~self.o.valid | self.o.ready)),
-            waits.eq(completing | (complete & ~move)),
-            offers.eq(move | (self.o.valid & ~self.o.ready)),
             self.enable.eq(enable),
+            coming.eq(Mux(enable, last[-1] | (soon & last[-2]), soon & last[-1])),
         ]
-        m.d.sync += [complete.eq(waits), self.o.valid.eq(offers), enable.eq(~(waits & offers))]
-        with m.If(move):
-            m.d.sync += [o.eq(total) for o, total in zip(self.o.payload, totals, strict=True)]
+        m.d.sync += [
+            complete.eq((enable & last[-1]) | (complete & ~free)),
+            soon.eq(~(Cat(there).all() | (three & ~self.o.ready))),
+            enable.eq(soon),
+        ]
 
     def _product(self, m: Module, x: Any, w: Signal, index: int) -> Value:
         """The registered product ``index`` (output · terms + term); the last ``soft`` ones are made of LUTs."""
