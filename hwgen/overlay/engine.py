@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from ..errors import HwgenError
+__all__ = ["SUM_BITS", "Engine"]
 
-__all__ = ["Engine"]
+SUM_BITS = 32  #: of a sum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,8 @@ class Engine:
         Entries of the memory of scales, one for each channel.
     bus
         Bytes of the data bus to external memory: 4, 8, 16 or 32.
+    soft
+        How many of the multipliers are made of LUTs instead of DSPs.
     """
 
     rows: int
@@ -40,6 +42,7 @@ class Engine:
     sums: int = 1024
     scales: int = 1024
     bus: int = 8
+    soft: int = 0
 
     def __post_init__(self) -> None:
         for name in ("rows", "columns", "lanes", "taps", "scratchpad", "weights", "sums", "scales"):
@@ -47,6 +50,15 @@ class Engine:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)!r}")
         if self.bus not in (4, 8, 16, 32):
             raise ValueError(f"bus must be 4, 8, 16 or 32 bytes, not {self.bus!r}")
+        for name in ("lanes", "sums"):
+            if getattr(self, name) & (getattr(self, name) - 1):
+                raise ValueError(f"{name} must be a power of two, not {getattr(self, name)!r}")
+        if self.sums < 2:
+            raise ValueError(f"sums must be at least 2, not {self.sums!r}")
+        if self.scales % self.lanes:
+            raise ValueError(f"scales must be a multiple of {self.lanes} (lanes), not {self.scales!r}")
+        if not 0 <= self.soft <= self.rows * self.columns:
+            raise ValueError(f"soft must be in 0..{self.rows * self.columns} (multipliers), not {self.soft!r}")
         if self.taps > self.rows:
             raise ValueError(f"taps must be at most {self.rows} (rows), not {self.taps!r}")
         if self.scratchpad % self.banks:
@@ -58,14 +70,10 @@ class Engine:
         return 1 << (max(self.rows, self.columns, self.lanes, self.bus) - 1).bit_length()
 
     @property
-    def multipliers(self) -> int:
-        return self.rows * self.columns
+    def address_bits(self) -> int:
+        """Of an address in the scratchpad."""
+        return (self.scratchpad - 1).bit_length()
 
     def padded(self, size: int) -> int:
         """``size`` bytes, up to whole beats of the bus."""
         return -(-size // self.bus) * self.bus
-
-    def require(self, what: str, needed: int, available: int) -> None:
-        """``HwgenError`` where ``needed`` is more than ``available``."""
-        if needed > available:
-            raise HwgenError(f"{what} needs {needed}, and the engine has {available}")

@@ -10,9 +10,10 @@ from ..graph import Add, GlobalAveragePool, Graph, Linear, Table
 from ..requantise import Requantisation, requantise, requantise_at
 from ..templates.add import AddParams, AddTables, add_block
 
-__all__ = ["Sums", "Tables", "sums_of", "tables_of"]
+__all__ = ["INSTEAD", "Sums", "Tables", "stored", "sums_of", "tables_of"]
 
-MULT_BITS, SHIFT_MAX = 32, 40
+MULT_BITS, SHIFT_MAX = 32, 40  #: of a requantiser
+INSTEAD = "use --style dataflow"
 FINEST, COARSEST = 20, 13  #: bits of a quotient's fraction that decide on a tie
 
 
@@ -61,7 +62,7 @@ def stored(graph: Graph, tensor: str) -> int:
     """What is taken from a tensor's integers to make them int8; ``HwgenError`` where they don't become such."""
     element = graph.tensors[tensor].type.integer
     if element.bits != 8:
-        raise HwgenError(f"tensor {tensor}: the overlay computes with 8 bits, not {element}")
+        raise HwgenError(f"tensor {tensor}: the overlay computes with 8 bits, not {element}; {INSTEAD}")
     return 0 if element.signed else 128
 
 
@@ -76,11 +77,13 @@ def sums_of(node: Linear | GlobalAveragePool, graph: Graph) -> Sums:
         weights, bias = np.ones((channels, 1, height, width), np.int64), np.zeros(channels, np.int64)
         scale, lo, hi = np.full(channels, node.scale, np.float32), result.type.integer.min, result.type.integer.max
     if weights.min() < -128 or weights.max() > 127:
-        raise HwgenError(f"{node.name}: weights must be within -128..127 once their zero point is subtracted")
+        raise HwgenError(
+            f"{node.name}: weights must be within -128..127 once their zero point is subtracted; quantise them symmetrically"
+        )
     flat = weights.reshape(len(weights), -1).astype(np.int64)
     low, high = np.minimum(-128 * flat, 127 * flat).sum(1), np.maximum(-128 * flat, 127 * flat).sum(1)
     if max(-low.min(), high.max()) >> 31:
-        raise HwgenError(f"{node.name}: sums of up to {max(-low.min(), high.max())} do not fit into 32 bits")
+        raise HwgenError(f"{node.name}: sums of up to {max(-low.min(), high.max())} do not fit into 32 bits; {INSTEAD}")
     zero = source.type.zero_point - away
     arguments = (scale, result.type.zero_point - up, lo - up, hi - up, bias - zero * flat.sum(1), low, high)
     exact = requantise(*arguments)
@@ -100,7 +103,7 @@ def sums_of(node: Linear | GlobalAveragePool, graph: Graph) -> Sums:
     if exact.mult.max() >> MULT_BITS or exact.shift > SHIFT_MAX or not 0 <= made.window <= 8:
         raise HwgenError(
             f"{node.name}: requantising as ONNX Runtime does takes a multiplier of {int(exact.mult.max()).bit_length()} bits, "
-            f"a shift of {exact.shift} and {exact.shift - exact.window} bits for ties, more than the engine has"
+            f"a shift of {exact.shift} and {exact.shift - exact.window} bits for ties, more than the engine has; {INSTEAD}"
         )
     return made
 
@@ -126,7 +129,7 @@ def tables_of(node: Add | Table, graph: Graph) -> Tables:
     a, b, y = (graph.tensors[name].type for name in (*node.inputs, node.output))
     params, contents = add_block(a, b, y, node.lo, node.hi, lanes=1, words=1)
     if not isinstance(params, AddParams) or not isinstance(contents, AddTables) or params.fixes:
-        raise HwgenError(f"{node.name}: no two tables add up to what ONNX Runtime computes; choose other scales")
+        raise HwgenError(f"{node.name}: no two tables add up to what ONNX Runtime computes; {INSTEAD}")
     return Tables(
         a=contents.a - (up << params.shift),
         b=contents.b,

@@ -7,16 +7,23 @@ names. (The scheme of decoupled access and execute of VTA, Moreau et al. 2019, w
 """
 
 from dataclasses import Field, dataclass, field, fields
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 from typing import Any, ClassVar
 
+import numpy as np
+
 __all__ = [
-    "INSTRUCTIONS", "WORD", "Combine", "Drain", "Fill", "Instruction", "Load", "Multiply", "Place", "Pool", "Store", "Unit",
-    "assemble", "decode", "disassemble", "encode", "layout",
+    "INSTRUCTIONS", "SCALE", "WORD", "Combine", "Drain", "End", "FieldError", "Fill", "Instruction", "Load", "Move", "Multiply",
+    "Place", "Pool", "Store", "Unit", "assemble", "decode", "disassemble", "encode", "layout",
 ]  # fmt: skip
 
 WORD = 32  #: bytes of an instruction
 OPCODE = 4  #: bits
+SCALE = np.dtype([("mult", "<u4"), ("offset", "<i8"), ("none", "<u4")])  #: an entry of the scales
+
+
+class FieldError(ValueError):
+    """A number that its field has no room for; says which."""
 
 
 class Unit(IntEnum):
@@ -26,15 +33,6 @@ class Unit(IntEnum):
     MULTIPLY = 1
     VECTOR = 2
     STORE = 3
-
-
-class Tokens(IntFlag):
-    """Units, as a set."""
-
-    LOAD = 1
-    MULTIPLY = 2
-    VECTOR = 4
-    STORE = 8
 
 
 class Place(IntEnum):
@@ -76,11 +74,23 @@ class Instruction:
         for f in layout(type(self)):
             low, high = _limits(f)
             if not low <= getattr(self, f.name) <= high:
-                raise ValueError(f"{type(self).__name__}: {f.name} must be in {low}..{high}, not {getattr(self, f.name)!r}")
+                raise FieldError(f"{type(self).__name__}: {f.name} must be in {low}..{high}, not {getattr(self, f.name)!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Load(Instruction):
+class Move(Instruction):
+    """Rows of bytes between external memory and one of the engine's."""
+
+    external: int = _number(32, "first byte there, a multiple of the bus's bytes")
+    local: int = _address("first byte in the scratchpad, or first entry")
+    size: int = _count("bytes of a row", 20)
+    rows: int = _count("rows")
+    external_step: int = _step("bytes from row to row there, a multiple of the bus's")
+    local_step: int = _step("bytes from row to row in the scratchpad")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load(Move):
     """Read rows of bytes from external memory; in the scratchpad at any address, elsewhere one entry after the other.
 
     An entry of the weights is a row of the array, a byte for each column; of the scales 16 bytes (multiplier 4, offset 8,
@@ -89,12 +99,6 @@ class Load(Instruction):
 
     opcode, unit = 0, Unit.LOAD
     place: int = _number(2, "0 scratchpad, 1 weights, 2 scales, 3 tables")
-    external: int = _number(32, "first byte there, a multiple of the bus's bytes")
-    local: int = _address("first byte in the scratchpad, or first entry")
-    size: int = _count("bytes of a row", 20)
-    rows: int = _count("rows")
-    external_step: int = _step("bytes from row to row there, a multiple of the bus's")
-    local_step: int = _step("bytes from row to row in the scratchpad")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,16 +218,10 @@ class Pool(Instruction):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Store(Instruction):
+class Store(Move):
     """Write rows of bytes of the scratchpad to external memory."""
 
     opcode, unit = 6, Unit.STORE
-    external: int = _number(32, "first byte there, a multiple of the bus's bytes")
-    local: int = _address("first byte in the scratchpad")
-    size: int = _count("bytes of a row", 20)
-    rows: int = _count("rows")
-    external_step: int = _step("bytes from row to row there, a multiple of the bus's")
-    local_step: int = _step("bytes from row to row in the scratchpad")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,11 +4,9 @@ import numpy as np
 
 from ..arith import round_half_even
 from .engine import Engine
-from .isa import Combine, Drain, End, Fill, Instruction, Load, Multiply, Place, Pool, Store
+from .isa import SCALE, Combine, Drain, End, Fill, Instruction, Load, Move, Multiply, Place, Pool, Store
 
 __all__ = ["Machine", "ProgramError"]
-
-SCALE = np.dtype([("mult", "<u4"), ("offset", "<i8"), ("none", "<u4")])
 
 
 class ProgramError(Exception):
@@ -37,17 +35,18 @@ class Machine:
             if isinstance(instruction, End):
                 return
             try:
-                self._step(instruction)
+                self.step(instruction)
             except IndexError as error:
                 raise ProgramError(f"instruction {number}, {instruction}: {error}") from None
         raise ProgramError("the program has no End")
 
-    def _step(self, instruction: Instruction) -> None:
+    def step(self, instruction: Instruction) -> None:
+        """Carry one out; ``IndexError`` where an address is out of range."""
         match instruction:
             case Load():
                 self._load(instruction)
             case Fill():
-                self.scratchpad[self._rows(instruction, instruction.size)] = instruction.value
+                self.scratchpad[self._rows(instruction)] = instruction.value
             case Multiply():
                 (self._depthwise if instruction.depthwise else self._matrix)(instruction)
             case Drain():
@@ -57,12 +56,14 @@ class Machine:
             case Pool():
                 self._pool(instruction)
             case Store():
-                there = instruction.external + _grid((instruction.rows, instruction.external_step), (instruction.size, 1))
-                here = self._rows(instruction, instruction.size)
-                self.external[self._inside(there, len(self.external), "external memory")] = self.scratchpad[here].view(np.uint8)
+                self.external[self._there(instruction)] = self.scratchpad[self._rows(instruction)].view(np.uint8)
 
-    def _rows(self, i: Load | Fill | Store, size: int) -> np.ndarray:
-        return self._local(i.local + _grid((i.rows, i.local_step), (size, 1)))
+    def _rows(self, i: Move | Fill) -> np.ndarray:
+        return self._local(i.local + _grid((i.rows, i.local_step), (i.size, 1)))
+
+    def _there(self, i: Move) -> np.ndarray:
+        addresses = i.external + _grid((i.rows, i.external_step), (i.size, 1))
+        return self._inside(addresses, len(self.external), "external memory")
 
     def _local(self, addresses: np.ndarray) -> np.ndarray:
         return self._inside(addresses, len(self.scratchpad), "the scratchpad")
@@ -75,10 +76,9 @@ class Machine:
         return addresses
 
     def _load(self, i: Load) -> None:
-        there = i.external + _grid((i.rows, i.external_step), (i.size, 1))
-        content = self.external[self._inside(there, len(self.external), "external memory")]
+        content = self.external[self._there(i)]
         if i.place == Place.SCRATCHPAD:
-            self.scratchpad[self._rows(i, i.size)] = content.view(np.int8)
+            self.scratchpad[self._rows(i)] = content.view(np.int8)
             return
         memory = {Place.WEIGHTS: self.weights, Place.SCALES: self.scales, Place.TABLES: self.tables}[Place(i.place)]
         entry = memory.nbytes // len(memory)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from .engine import Engine
-from .isa import Combine, Drain, End, Fill, Instruction, Load, Multiply, Place, Pool, Store, Unit
+from .isa import SCALE, Combine, Drain, End, Fill, Instruction, Load, Multiply, Place, Pool, Store, Unit
 
 __all__ = ["Access", "accesses", "with_tokens"]
 
@@ -45,7 +45,7 @@ def accesses(instruction: Instruction, engine: Engine) -> Iterator[Access]:
                 case Place.WEIGHTS:
                     yield span("weights", True, i.local, total // engine.columns)
                 case Place.SCALES:
-                    yield span("scales", True, i.local, total // 16)
+                    yield span("scales", True, i.local, total // SCALE.itemsize)
                 case Place.TABLES:
                     yield span("tables", True, i.local, total // 4)
         case Fill() as i:

@@ -9,10 +9,12 @@ import onnx
 from hwgen import flow
 from hwgen.frontend import import_model, load_onnx
 from hwgen.graph import Graph, Softmax
-from hwgen.inputs import Frames, load_frames
+from hwgen.inputs import Frames, load_frames, make_frames
 from hwgen.overlay.isa import End, Instruction, Unit
-from hwgen.overlay.lower import Compiled, Placed
+from hwgen.overlay.lower import Compiled
 from hwgen.overlay.machine import Machine
+from hwgen.overlay.places import Placed
+from tests.random_networks import NetworkSpec, build, frames
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,13 @@ def case(path: Path, samples: Path, frame: int = 0) -> Case:
     model = load_onnx(path)
     graph = import_model(model)
     return of_graph(graph, model, load_frames(samples, graph), frame)
+
+
+def of_spec(spec: NetworkSpec) -> Case:
+    """A network of a description, with its third frame: the first that is random."""
+    model = build(spec)
+    graph = import_model(model)
+    return of_graph(graph, model, make_frames(graph, frames(spec)), frame=2)
 
 
 def of_graph(graph: Graph, model: onnx.ModelProto, frames: Frames, frame: int = 0) -> Case:
@@ -85,5 +94,5 @@ def race(machine: Machine, program: list[Instruction], choose) -> None:
             tokens[other, unit] -= instruction.wait >> other & 1
             tokens[unit, other] += instruction.signal >> other & 1
         if not isinstance(instruction, End):
-            machine._step(instruction)
+            machine.step(instruction)
     assert not any(tokens.values())

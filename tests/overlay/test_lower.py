@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from hwgen.demo import MODEL, SAMPLES
-from hwgen.errors import HwgenError
 from hwgen.overlay.engine import Engine
-from hwgen.overlay.isa import End, Load, Store, Unit
+from hwgen.overlay.isa import Drain, End, Load, Place, Store, Unit
 from hwgen.overlay.lower import compile_graph
-from tests.overlay.networks import case, in_scratchpad, machine, output, race, stored
+from tests.network_specs import Branch, Conv, NetworkSpec, Pool
+from tests.overlay.networks import case, in_scratchpad, machine, of_spec, output, race, stored
 from tests.shared_models import MODELS, needs_models
 
 ENGINE = Engine(rows=16, columns=16, lanes=8, scratchpad=1 << 18, weights=1 << 14, sums=2048, scales=2048)
@@ -36,7 +36,7 @@ def check(engine, network):
             assert (in_scratchpad(made, place) == stored(network, name)).all(), name
             seen.add(name)
         if not isinstance(instruction, End):
-            made._step(instruction)
+            made.step(instruction)
     assert seen == set(network.graph.tensors)
     assert (output(made, compiled, network) == stored(network, network.graph.output)).all()
     return compiled
@@ -56,20 +56,34 @@ def test_networks(name, shape):
     check(replace(ENGINE, rows=shape[0], columns=shape[1]), network)
 
 
-def test_a_small_scratchpad(digits):
+def test_a_small_scratchpad():
     """What does not find room in it goes to external memory meanwhile."""
-    large = compile_graph(digits.graph, ENGINE)
-    assert sum(isinstance(i, Store) for i in large.program) == 1
-    network = digits
-    sizes = sorted(place.size for place, _ in large.places.values())
-    engine = replace(ENGINE, rows=4, columns=4, lanes=4, bus=4, scratchpad=4 * -(-(sum(sizes[-2:]) + 96) // 4))
-    check(engine, network)
+    left = Conv(channels=32), Conv(channels=32), Conv(channels=8)
+    network = of_spec(NetworkSpec(size=(6, 6, 4), layers=(Conv(channels=8), Branch(join="Add", left=left, right=()))))
+    engine = replace(ENGINE, rows=4, columns=4, lanes=4, bus=4)
+    assert [(i.rows, i.size) for i in check(engine, network).program if isinstance(i, Store)] == [(6, 6 * 8)]
+    compiled = check(replace(engine, scratchpad=2 * 6 * 6 * 32 + 8), network)  # and 2 words to spare
+    spill, output = (i for i in compiled.program if isinstance(i, Store))
+    again = [
+        i for i in compiled.program if isinstance(i, Load) and i.place == Place.SCRATCHPAD and i.external == spill.external
+    ]
+    assert (spill.external != output.external, len(again)) == (True, 1)
 
 
-def test_bands(digits):
+@pytest.mark.parametrize("unsigned", [False, True])
+def test_borders(unsigned):
+    """Of zero points around a convolution's input, of the least value around a pooling's."""
+    conv = Conv(channels=5, kernel=(3, 3), pads=(1, 2, 0, 1))
+    layers = conv, Pool(operator="MaxPool", kernel=(3, 3), strides=(2, 1), pads=(1, 0, 1, 2)), conv
+    check(ENGINE, of_spec(NetworkSpec(size=(7, 6, 3), layers=layers, pool="GlobalAveragePool", unsigned=unsigned)))
+
+
+@pytest.mark.parametrize(("sums", "bands"), [(8, [(4, 1), (3, 1)] * 6), (64, [(7, 4), (7, 2)]), (128, [(7, 6)])])
+def test_bands(sums, bands):
     """Fewer sums than positions of an output."""
-    compiled = check(replace(ENGINE, sums=10), digits)
-    assert len(compiled.program) > len(compile_graph(digits.graph, ENGINE).program)
+    network = of_spec(NetworkSpec(size=(6, 7, 3), layers=(Conv(channels=5, kernel=(3, 3), pads=(1, 1, 1, 1)),)))
+    compiled = check(replace(ENGINE, sums=sums), network)
+    assert [(i.x_count, i.y_count) for i in compiled.program if isinstance(i, Drain)] == bands
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -106,21 +120,6 @@ def test_every_token_counts(digits):
         order = [taker, *(u for u in Unit if u not in (taker, giver)), giver]
         race(made, program, lambda able, order=order: min(able, key=order.index))
         assert (output(made, compiled, digits) != right).any(), (giver, taker)
-
-
-def test_refusals(digits):
-    with pytest.raises(
-        HwgenError, match=r"^conv1: its inputs and output take \d+ bytes .*, and the scratchpad has 512; choose"
-    ):
-        compile_graph(digits.graph, replace(ENGINE, scratchpad=512))
-    with pytest.raises(HwgenError, match=r"^\w+: \d+ entries of weights do not fit into half of the engine's 64$"):
-        compile_graph(digits.graph, replace(ENGINE, weights=64))
-    with pytest.raises(HwgenError, match=r"^\w+: \d+ entries of scales do not fit into half of the engine's 8$"):
-        compile_graph(digits.graph, replace(ENGINE, scales=8))
-    with pytest.raises(ValueError, match=r"^bus must be 4, 8, 16 or 32 bytes, not 5$"):
-        replace(ENGINE, bus=5)
-    with pytest.raises(ValueError, match=r"^rows must be positive, not 0$"):
-        replace(ENGINE, rows=0)
 
 
 def test_loads_are_whole_beats(digits):

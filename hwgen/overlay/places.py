@@ -1,0 +1,124 @@
+"""Where tensors lie: in the scratchpad in a border, in external memory without."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import HwgenError
+from ..graph import Conv, Graph, MaxPool
+from .exact import INSTEAD, stored
+from .isa import Fill
+
+__all__ = ["Band", "External", "Placed", "bands", "fills", "unplaced"]
+
+BEGIN = 64  #: alignment in external memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """Where a tensor lies: rows of pixels of ``channels`` bytes, in a border of ``fill``.
+
+    Parameters
+    ----------
+    address
+        Of the border's first byte in the scratchpad.
+    shape
+        (H, W, C) without border.
+    border
+        (top, left, bottom, right) pixels.
+    """
+
+    address: int
+    shape: tuple[int, int, int]
+    border: tuple[int, int, int, int]
+    fill: int
+
+    @property
+    def row(self) -> int:
+        """Bytes from row to row."""
+        return (self.shape[1] + self.border[1] + self.border[3]) * self.shape[2]
+
+    @property
+    def size(self) -> int:
+        return (self.shape[0] + self.border[0] + self.border[2]) * self.row
+
+    def at(self, y: int, x: int, channel: int = 0) -> int:
+        """Address of an element; outside 0..H-1, 0..W-1 of one in the border."""
+        return self.address + (y + self.border[0]) * self.row + (x + self.border[1]) * self.shape[2] + channel
+
+
+def unplaced(graph: Graph, name: str) -> Placed:
+    """A tensor at address 0, in the border that its readers want; ``HwgenError`` where they want different ones."""
+    tensor = graph.tensors[name]
+    wanted: list[Sequence[int]] = [(0, 0, 0, 0)]
+    values = set()
+    for node in graph.consumers(name):
+        if isinstance(node, Conv | MaxPool) and any(node.pads):
+            wanted.append(node.pads)
+            values.add(-128 if isinstance(node, MaxPool) else tensor.type.zero_point - stored(graph, name))
+    if len(values) > 1:
+        raise HwgenError(f"tensor {name}: its readers pad it with different values, {sorted(values)}; {INSTEAD}")
+    top, left, bottom, right = (max(side) for side in zip(*wanted, strict=True))
+    return Placed(address=0, shape=tensor.shape, border=(top, left, bottom, right), fill=values.pop() if values else 0)
+
+
+def fills(place: Placed) -> Iterator[Fill]:
+    """What writes the border."""
+    top, left, bottom, right = place.border
+    height, width, channels = place.shape
+    if top:
+        yield Fill(value=place.fill, local=place.address, size=top * place.row)
+    if bottom:
+        yield Fill(value=place.fill, local=place.address + (top + height) * place.row, size=bottom * place.row)
+    if left:
+        yield Fill(value=place.fill, local=place.at(0, -left), size=left * channels, rows=height, local_step=place.row)
+    if right:
+        yield Fill(value=place.fill, local=place.at(0, width), size=right * channels, rows=height, local_step=place.row)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """Positions whose sums are made at once."""
+
+    y: int
+    x: int
+    height: int
+    width: int
+
+
+def bands(place: Placed, most: int) -> Iterator[Band]:
+    """All positions of a tensor, up to ``most`` at a time."""
+    height, width, _ = place.shape
+    across = min(width, most)
+    down = min(height, most // across)
+    for y in range(0, height, down):
+        for x in range(0, width, across):
+            yield Band(y=y, x=x, height=min(down, height - y), width=min(across, width - x))
+
+
+class External:
+    """External memory, filled from the bottom."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[int, np.ndarray]] = []
+        self.size = 0
+
+    def room(self, size: int) -> int:
+        """The address of so many bytes."""
+        address = -(-self.size // BEGIN) * BEGIN
+        self.size = address + size
+        return address
+
+    def put(self, content: np.ndarray) -> int:
+        """The address of a copy."""
+        address = self.room(content.nbytes)
+        self.parts.append((address, content))
+        return address
+
+    def image(self) -> np.ndarray:
+        """Its bytes."""
+        memory = np.zeros(-(-self.size // BEGIN) * BEGIN, np.uint8)
+        for address, content in self.parts:
+            memory[address : address + content.nbytes] = np.frombuffer(content.tobytes(), np.uint8)
+        return memory
