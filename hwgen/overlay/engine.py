@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from .isa import Place
+
 __all__ = ["SUM_BITS", "Engine"]
 
 SUM_BITS = 32  #: of a sum
@@ -73,6 +77,36 @@ class Engine:
     def address_bits(self) -> int:
         """Of an address in the scratchpad."""
         return (self.scratchpad - 1).bit_length()
+
+    def entry_bytes(self, place: Place) -> int:
+        """Of an entry of a memory."""
+        return {Place.SCRATCHPAD: 1, Place.WEIGHTS: self.columns, Place.SCALES: 16, Place.TABLES: 4}[place]
+
+    def beats_of(self, place: Place) -> int:
+        """Beats of the bus that an entry takes, or several share."""
+        return -(-self.entry_bytes(place) // self.bus)
+
+    def entries_of(self, place: Place) -> int:
+        """Entries that share a beat."""
+        return max(1, self.bus // self.entry_bytes(place))
+
+    def laid_out(self, place: Place, entries: np.ndarray) -> np.ndarray:
+        """Entries (n, bytes) as a Load wants them in external memory; the last beat filled up with entries of zeros."""
+        count, size = entries.shape
+        share = self.entries_of(place)
+        groups = np.zeros((-(-count // share), share, size), np.uint8)
+        groups.reshape(-1, size)[:count] = entries
+        beats = np.zeros((len(groups), self.beats_of(place) * self.bus), np.uint8)
+        beats[:, : share * size] = groups.reshape(len(groups), -1)
+        return beats.reshape(-1)
+
+    def entries_in(self, place: Place, content: np.ndarray) -> np.ndarray:
+        """The entries (n, bytes) of what :meth:`laid_out` has made; ``IndexError`` unless it is whole ones."""
+        group = self.beats_of(place) * self.bus
+        if content.size % group:
+            raise IndexError(f"{content.size} bytes must be groups of {group}")
+        size, share = self.entry_bytes(place), self.entries_of(place)
+        return content.reshape(-1, group)[:, : share * size].reshape(-1, size)
 
     def padded(self, size: int) -> int:
         """``size`` bytes, up to whole beats of the bus."""

@@ -9,10 +9,11 @@ from ..errors import HwgenError
 from ..graph import Add, GlobalAveragePool, Graph, Linear, Table
 from ..requantise import Requantisation, requantise, requantise_at
 from ..templates.add import AddParams, AddTables, add_block
+from .isa import PLACES, SHIFTS
 
 __all__ = ["INSTEAD", "Sums", "Tables", "stored", "sums_of", "tables_of"]
 
-MULT_BITS, SHIFT_MAX = 32, 40  #: of a requantiser
+MULT_BITS, SHIFT_MAX, TOTAL_BITS = 32, 40, 41  #: of a requantiser; of its running sum at the end
 INSTEAD = "use --style dataflow"
 FINEST, COARSEST = 20, 13  #: bits of a quotient's fraction that decide on a tie
 
@@ -36,8 +37,8 @@ class Sums:
 
     @property
     def steps(self) -> int:
-        """Bytes of the largest multiplier."""
-        return max(1, -(-int(self.exact.mult.max()).bit_length() // 8))
+        """Bytes of the largest multiplier; more where the engine's binary point wants it."""
+        return max(1, -(-int(self.exact.mult.max()).bit_length() // 8), -(-(self.exact.shift // 4 - PLACES + 1) // 2))
 
     @property
     def window(self) -> int:
@@ -90,6 +91,10 @@ def sums_of(node: Linear | GlobalAveragePool, graph: Graph) -> Sums:
     if exact.window >= 0 and not COARSEST <= exact.shift - exact.window <= FINEST:
         exact = _within(arguments, exact)
     more = -exact.shift % 4
+    while (
+        exact.shift + more < 8 * max(1, -(-(int(exact.mult.max()).bit_length() + more) // 8)) and exact.shift + more < SHIFT_MAX
+    ):
+        more += 4  # the binary point is too far left: with four bits more at times not
     exact = replace(
         exact,
         shift=exact.shift + more,
@@ -100,7 +105,15 @@ def sums_of(node: Linear | GlobalAveragePool, graph: Graph) -> Sums:
     made = Sums(
         weights=weights * (exact.mult != 0).reshape(-1, *(1,) * (weights.ndim - 1)), exact=exact, lo=lo - up, hi=hi - up
     )
-    if exact.mult.max() >> MULT_BITS or exact.shift > SHIFT_MAX or not 0 <= made.window <= 8:
+    most = int(np.maximum(-low, high).max()) * int(exact.mult.max()) + int(np.abs(exact.offset).max())
+    place = exact.shift // 4 - 2 * made.steps
+    if (
+        exact.mult.max() >> MULT_BITS
+        or exact.shift > SHIFT_MAX
+        or not 0 <= made.window <= 8
+        or not 0 <= place < PLACES
+        or most >> TOTAL_BITS - 1 + 8 * (made.steps - 1)
+    ):
         raise HwgenError(
             f"{node.name}: requantising as ONNX Runtime does takes a multiplier of {int(exact.mult.max()).bit_length()} bits, "
             f"a shift of {exact.shift} and {exact.shift - exact.window} bits for ties, more than the engine has; {INSTEAD}"
@@ -124,17 +137,22 @@ def tables_of(node: Add | Table, graph: Graph) -> Tables:
     for name in node.inputs:
         stored(graph, name)
     if isinstance(node, Table):
-        values = node.table.astype(np.int64) - up
-        return Tables(a=values, b=np.zeros(256, np.int64), shift=0, window=-1, odd=0, lo=-128, hi=127)
-    a, b, y = (graph.tensors[name].type for name in (*node.inputs, node.output))
-    params, contents = add_block(a, b, y, node.lo, node.hi, lanes=1, words=1)
+        values = node.table.astype(np.int64) - up << SHIFTS[0]
+        return Tables(a=values, b=np.zeros(256, np.int64), shift=SHIFTS[0], window=-1, odd=0, lo=-128, hi=127)
+    operands = (graph.tensors[name].type for name in (*node.inputs, node.output))
+    params, contents = add_block(*operands, node.lo, node.hi, lanes=1, words=1)
     if not isinstance(params, AddParams) or not isinstance(contents, AddTables) or params.fixes:
         raise HwgenError(f"{node.name}: no two tables add up to what ONNX Runtime computes; {INSTEAD}")
+    shift = next((s for s in SHIFTS if s >= params.shift), params.shift)
+    more = shift - params.shift
+    a, b = contents.a - (up << params.shift) << more, contents.b << more
+    if shift not in SHIFTS or max(-a.min(), a.max(), -b.min(), b.max()) >> 31:
+        raise HwgenError(f"{node.name}: its tables need a shift of {shift} and more than 32 bits; {INSTEAD}")
     return Tables(
-        a=contents.a - (up << params.shift),
-        b=contents.b,
-        shift=params.shift,
-        window=params.window,
+        a=a,
+        b=b,
+        shift=shift,
+        window=params.window + more if params.window >= 0 else -1,
         odd=params.odd ^ (up & 1),
         lo=node.lo - up,
         hi=node.hi - up,

@@ -13,12 +13,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 __all__ = [
+    "PLACES", "SHIFTS",
     "INSTRUCTIONS", "SCALE", "WORD", "Combine", "Drain", "End", "FieldError", "Fill", "Instruction", "Load", "Move", "Multiply",
     "Place", "Pool", "Store", "Unit", "assemble", "decode", "disassemble", "encode", "layout",
 ]  # fmt: skip
 
 WORD = 32  #: bytes of an instruction
 OPCODE = 4  #: bits
+PLACES = 4  #: of the binary point in a requantiser: shift - 2 * steps of a Drain is in 0..PLACES - 1
+SHIFTS = (16, 18, 20, 22)  #: of a Combine
 SCALE = np.dtype([("mult", "<u4"), ("offset", "<i8"), ("none", "<u4")])  #: an entry of the scales
 
 
@@ -94,7 +97,8 @@ class Load(Move):
     """Read rows of bytes from external memory; in the scratchpad at any address, elsewhere one entry after the other.
 
     An entry of the weights is a row of the array, a byte for each column; of the scales 16 bytes (multiplier 4, offset 8,
-    none 4, least significant first); of the tables 4 bytes.
+    none 4, least significant first); of the tables 4 bytes. An entry begins with a beat of the bus, unless a beat holds several
+    whole ones.
     """
 
     opcode, unit = 0, Unit.LOAD
@@ -158,9 +162,9 @@ class Drain(Instruction):
     y_count: int = _count("rows")
     y_step: int = _step("bytes from row to row")
     channels: int = _count("columns that count", 8)
-    scales: int = _number(12, "scale of the first column")
+    scales: int = _number(12, "scale of the first column, a multiple of the lanes")
     steps: int = _count("bytes of the largest multiplier", 3)
-    shift: int = _number(4, "a quarter of the shift")
+    shift: int = _number(4, "a quarter of the shift: 2 * steps and 0 to 3 more")
     window: int = _number(4, "0: none; n: 12 + n bits below the quotient decide on a tie")
     odd: int = _number(1, "parity of quotients that give way")
     lo: int = _number(8, "least result", signed=True, default=-128)
@@ -190,7 +194,7 @@ class Combine(Instruction):
     y_step1: int = _step("of the second operand")
     y_step: int = _step("of the result")
     single: int = _number(1, "whether there is only the first operand")
-    shift: int = _number(5, "of the sum")
+    shift: int = _number(5, "of the sum: 16, 18, 20 or 22", default=16)
     window: int = _number(5, "bits of the window above, and 1 more; 0: none")
     odd: int = _number(1, "parity of quotients that give way")
     lo: int = _number(8, "least result", signed=True, default=-128)

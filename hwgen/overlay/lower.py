@@ -152,11 +152,13 @@ class _Lowering:
 
     def _linear(self, node: Linear | GlobalAveragePool) -> None:
         sums = sums_of(node, self.graph)
-        scales = self._load_scales(node, sums)
-        for part in parts(node, sums, self.here[node.inputs[0]], self.engine):
-            weights = self._load(node, Place.WEIGHTS, part.weights, self.engine.weights)
+        made = list(parts(node, sums, self.here[node.inputs[0]], self.engine))
+        scales = self._load_scales(node, sums, made)
+        for part in made:
+            weights = self._load(node, Place.WEIGHTS, part.weights.view(np.uint8), self.engine.weights)
             for band in bands(self.here[node.output], self.engine.sums // 2):
                 self._band(node, sums, part, band, weights, scales)
+            scales += self._of_lanes(part)
 
     def _band(self, node: Linear | GlobalAveragePool, sums: Sums, part: Part, band: Band, weights: int, scales: int) -> None:
         """Make sums, and outputs of them; ``weights``, ``scales``: first entries."""
@@ -178,7 +180,7 @@ class _Lowering:
                 y_count=band.height,
                 y_step=target.row,
                 channels=part.count,
-                scales=scales + part.first,
+                scales=scales,
                 steps=sums.steps,
                 shift=sums.exact.shift // 4,
                 window=sums.window,
@@ -200,30 +202,41 @@ class _Lowering:
         return self.halves[memory] * (size // 2)
 
     def _load(self, node: Node, place: Place, content: np.ndarray, entries: int) -> int:
-        """Bring constants into half of a memory."""
+        """Bring constants (entries, bytes) into half of a memory."""
         what = place.name.lower()
-        if len(content) > entries // 2:
+        share = self.engine.entries_of(place)
+        if -(-len(content) // share) * share > entries // 2:
             raise HwgenError(
                 f"{node.name}: {len(content)} entries of {what} do not fit into half of the engine's {entries}; "
                 "choose an engine with more"
             )
         first = self._half(what, entries)
-        self.program.append(Load(place=place, external=self.external.put(content), local=first, size=content.nbytes))
+        external = self.engine.laid_out(place, content)
+        self.program.append(Load(place=place, external=self.external.put(external), local=first, size=external.nbytes))
         return first
 
-    def _load_scales(self, node: Node, sums: Sums) -> int:
-        content = np.zeros(len(sums.exact.mult), SCALE)
-        content["mult"], content["offset"] = sums.exact.mult, sums.exact.offset
-        return self._load(node, Place.SCALES, content, self.engine.scales)
+    def _load_scales(self, node: Node, sums: Sums, made: list[Part]) -> int:
+        """Those of each part begin with a word of the lanes."""
+        content = np.zeros(sum(self._of_lanes(part) for part in made), SCALE)
+        start = 0
+        for part in made:
+            of_part = slice(part.first, part.first + part.count)
+            content["mult"][start : start + part.count] = sums.exact.mult[of_part]
+            content["offset"][start : start + part.count] = sums.exact.offset[of_part]
+            start += self._of_lanes(part)
+        return self._load(node, Place.SCALES, content.view(np.uint8).reshape(-1, SCALE.itemsize), self.engine.scales)
+
+    def _of_lanes(self, part: Part) -> int:
+        """Scales of a part, up to whole words of the lanes."""
+        return -(-part.count // self.engine.lanes) * self.engine.lanes
 
     # The rest
 
     def _combine(self, node: Add | Table) -> None:
         tables = tables_of(node, self.graph)
-        content = np.concatenate([tables.a, tables.b])
-        if max(-content.min(), content.max()) >> 31:
-            raise HwgenError(f"{node.name}: its tables need more than 32 bits; {INSTEAD}")
-        self.program.append(Load(place=Place.TABLES, external=self.external.put(content.astype("<i4")), size=2048))
+        entries = np.concatenate([tables.a, tables.b]).astype("<i4").view(np.uint8).reshape(-1, 4)
+        content = self.engine.laid_out(Place.TABLES, entries)
+        self.program.append(Load(place=Place.TABLES, external=self.external.put(content), size=content.nbytes))
         first, second, target = (self.here[name] for name in (node.inputs[0], node.inputs[-1], node.output))
         height, width, channels = target.shape
         self.program.append(

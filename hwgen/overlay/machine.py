@@ -4,7 +4,7 @@ import numpy as np
 
 from ..arith import round_half_even
 from .engine import Engine
-from .isa import SCALE, Combine, Drain, End, Fill, Instruction, Load, Move, Multiply, Place, Pool, Store
+from .isa import PLACES, SCALE, SHIFTS, Combine, Drain, End, Fill, Instruction, Load, Move, Multiply, Place, Pool, Store
 
 __all__ = ["Machine", "ProgramError"]
 
@@ -81,12 +81,10 @@ class Machine:
             self.scratchpad[self._rows(i)] = content.view(np.int8)
             return
         memory = {Place.WEIGHTS: self.weights, Place.SCALES: self.scales, Place.TABLES: self.tables}[Place(i.place)]
-        entry = memory.nbytes // len(memory)
-        if content.size % entry:
-            raise IndexError(f"{content.size} bytes must be entries of {entry}")
-        count = content.size // entry
+        entries = self.engine.entries_in(Place(i.place), content)
+        count = len(entries)
         self._inside(np.array([i.local, i.local + count - 1]), len(memory), f"the memory of {Place(i.place).name.lower()}")
-        memory[i.local : i.local + count] = np.frombuffer(content.tobytes(), memory.dtype).reshape(count, *memory.shape[1:])
+        memory[i.local : i.local + count] = np.frombuffer(entries.tobytes(), memory.dtype).reshape(count, *memory.shape[1:])
 
     def _tiles(self, i: Multiply, entries: int) -> tuple[np.ndarray, np.ndarray]:
         """Activations' address of each tile, and its weights (tiles, entries, columns)."""
@@ -129,6 +127,10 @@ class Machine:
         scale = self.scales[i.scales : i.scales + i.channels]
         if (scale["mult"] >> np.uint64(8 * i.steps)).any():
             raise IndexError(f"multipliers have {i.steps} bytes, not more")
+        if i.scales % self.engine.lanes:
+            raise IndexError(f"scales must be a multiple of {self.engine.lanes} (lanes), not {i.scales}")
+        if not 0 <= i.shift - 2 * i.steps < PLACES:
+            raise IndexError(f"shift must be in {2 * i.steps}..{2 * i.steps + PLACES - 1} for {i.steps} steps, not {i.shift}")
         shift = 4 * i.shift
         sums = self.sums[i.sums : i.sums + count, : i.channels]
         x = sums * scale["mult"].astype(np.int64) + scale["offset"]
@@ -143,6 +145,8 @@ class Machine:
         self.scratchpad[self._local(places).reshape(count, -1)] = np.clip(y, i.lo, i.hi)
 
     def _combine(self, i: Combine) -> None:
+        if i.shift not in SHIFTS:
+            raise IndexError(f"shift must be one of {SHIFTS}, not {i.shift}")
         row = (i.x_count, 1)
         x0 = self.scratchpad[self._local(i.source0 + _grid((i.y_count, i.y_step0), row))].astype(np.int64)
         total = self.tables[:256][x0 + 128].astype(np.int64)

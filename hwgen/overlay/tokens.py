@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from .engine import Engine
-from .isa import SCALE, Combine, Drain, End, Fill, Instruction, Load, Multiply, Place, Pool, Store, Unit
+from .isa import Combine, Drain, End, Fill, Instruction, Load, Multiply, Place, Pool, Store, Unit
 
 __all__ = ["Access", "accesses", "with_tokens"]
 
@@ -37,17 +37,18 @@ def accesses(instruction: Instruction, engine: Engine) -> Iterator[Access]:
 
     match instruction:
         case Load() as i:
-            total = i.size * i.rows
+            place = Place(i.place)
+            count = i.size * i.rows // (engine.beats_of(place) * engine.bus) * engine.entries_of(place)
             yield span("external", False, i.external, i.size, (i.rows, i.external_step))
-            match Place(i.place):
+            match place:
                 case Place.SCRATCHPAD:
                     yield span("scratchpad", True, i.local, i.size, (i.rows, i.local_step))
                 case Place.WEIGHTS:
-                    yield span("weights", True, i.local, total // engine.columns)
+                    yield span("weights", True, i.local, count)
                 case Place.SCALES:
-                    yield span("scales", True, i.local, total // SCALE.itemsize)
+                    yield span("scales", True, i.local, count)
                 case Place.TABLES:
-                    yield span("tables", True, i.local, total // 4)
+                    yield span("tables", True, i.local, count)
         case Fill() as i:
             yield span("scratchpad", True, i.local, i.size, (i.rows, i.local_step))
         case Multiply() as i:

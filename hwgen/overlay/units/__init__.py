@@ -1,0 +1,1 @@
+"""Hardware of the overlay engine, a file for each unit."""

@@ -1,0 +1,147 @@
+"""Requantising sums: :class:`~hwgen.overlay.isa.Drain`."""
+
+from typing import Any
+
+from amaranth import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..engine import SUM_BITS, Engine
+from ..isa import Drain
+from .loops import Loops
+from .requantiser import SCALE, Lane, Rounding, Rules, latency
+from .sums import vector_side
+from .words import Results, Target, delayed, fields_of, instruction_layout, instructions, rest
+
+__all__ = ["DrainUnit"]
+
+SCALES_LATENCY = 2
+START = SCALES_LATENCY + 1  #: cycles until a lot is in the lanes
+
+
+class DrainUnit(wiring.Component):
+    """``lanes`` requantisers. A position's sums are read once, then shifted through them, ``steps`` cycles for each lot.
+
+    Members
+    -------
+    i : instructions; the next one is taken when all lots of this one are on their way
+    valid, ready, entry, data : of the memory of sums
+    scales_address, scales : a word of ``lanes`` scales, ``SCALES_LATENCY`` cycles later
+    room : whether there will be room for one more result
+    issued : one has begun
+    results : what is to be written
+    """
+
+    def __init__(self, engine: Engine):
+        self.engine = engine
+        super().__init__(
+            {
+                "i": In(instructions(Drain)),
+                **vector_side(engine),
+                "scales_address": Out(range(engine.scales // engine.lanes)),
+                "scales": In(data.ArrayLayout(SCALE, engine.lanes)),
+                "room": In(1),
+                "issued": Out(1),
+                "results": Out(Results(engine)),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        e = self.engine
+        lane_bits = e.lanes.bit_length() - 1
+        kind = instruction_layout(Drain)
+        new, d = fields_of(Drain, self.i.payload), Signal(kind)
+        active, entry, step = Signal(), Signal(range(e.sums)), Signal(range(4))
+        lot = Signal(range(-(-256 // e.lanes)))
+        m.submodules.loops = loops = Loops(e.address_bits, (8, 12, 12))
+        go, ends, take = Signal(), Signal(), Signal()
+        opens = loops.fresh[0]  # the first lot of a position
+        both = Mux(take, new.as_value(), d.as_value())
+        v = data.View(kind, both)
+        m.d.comb += [
+            self.valid.eq(active & opens & (step == 0) & self.room),
+            go.eq(active & (step == 0) & self.room & (~opens | self.ready)),
+            ends.eq(go & loops.last.all()),
+            self.i.ready.eq(~active & (step == 0)),
+            take.eq(self.i.valid & self.i.ready),
+            self.entry.eq(entry),
+            self.scales_address.eq((d.scales >> lane_bits) + lot),
+            self.issued.eq(go),
+            loops.start.eq(take),
+            loops.next.eq(go),
+            loops.base[0].eq(v.target),
+            loops.count.eq(Cat(((v.channels + e.lanes - 1) >> lane_bits)[:8], v.x_count, v.y_count)),
+            loops.step[0][0].eq(e.lanes),
+            loops.step[0][1].eq(v.x_step),
+            loops.step[0][2].eq(v.y_step),
+        ]
+        with m.If(step != 0):
+            m.d.sync += step.eq(step - 1)
+        with m.If(take):
+            m.d.sync += [d.eq(new), active.eq(1), entry.eq(new.sums), lot.eq(0)]
+        with m.If(go):
+            m.d.sync += [step.eq(d.steps - 1), lot.eq(Mux(loops.last[0], 0, lot + 1)), entry.eq(entry + loops.last[0])]
+            with m.If(ends):
+                m.d.sync += active.eq(0)
+
+        # What goes with a lot, from its first to its last step, and the rules of its instruction.
+        column = 1 + lane_bits
+        info = data.StructLayout({"target": Target(e), "fix0": column, "fix1": column})
+        here, held = Signal(info), Signal(info)
+        fixes = [Cat((column >> lane_bits) == lot, column[:lane_bits]) for column in (d.fix0_column, d.fix1_column)]
+        m.d.comb += [
+            here.target.address.eq(loops.address[0]),
+            here.target.count.eq(Mux(loops.last[0], rest(d.channels, e.lanes), e.lanes)),
+            here.target.ends.eq(ends),
+            here.target.signal.eq(d.signal),
+            here.fix0.eq(fixes[0]),
+            here.fix1.eq(fixes[1]),
+        ]
+        with m.If(go):
+            m.d.sync += held.eq(here)
+        now = Mux(go, here.as_value(), held.as_value())
+        working, complete = go | (step != 0), Mux(go, d.steps == 1, step == 1)
+        late = data.View(info, delayed(m, now, START, "info"))
+        totals = delayed(m, Cat(d.fix0_sum, d.fix0_delta, d.fix1_sum, d.fix1_delta), START, "fixes")
+        changes = [(late.fix0, totals[:32], totals[32:34]), (late.fix1, totals[34:66], totals[66:68])]
+
+        # Scales and sums of the lanes.
+        opening, load = delayed(m, go & opens, START - 1, "opening"), delayed(m, go, START - 1, "load")
+        scale = Signal(data.ArrayLayout(SCALE, e.lanes), reset_less=True)
+        width = -(-e.columns // e.lanes) * e.lanes
+        hold = [Signal(signed(SUM_BITS), name=f"hold_{c}", reset_less=True) for c in range(width)]
+        sums = [self.data[c] if c < e.columns else Const(0) for c in range(width)]
+        with m.If(load):
+            m.d.sync += scale.eq(self.scales)
+            m.d.sync += [
+                h.eq(Mux(opening, s, n)) for h, s, n in zip(hold, sums, [*hold[e.lanes :], *[0] * e.lanes], strict=True)
+            ]
+
+        begins, valid, last = (
+            delayed(m, value, START, name) for name, value in (("begins", go), ("valid", working), ("last", complete))
+        )
+        rounding = Cat((d.shift - 2 * d.steps)[:2], d.window, d.odd, d.lo, d.hi)
+        rounding = data.View(Rounding(), delayed(m, rounding, START, "rounding"))
+        m.submodules.rules = rules = Rules()
+        m.d.comb += rules.of_last_step.eq(rounding)
+        for n in range(e.lanes):
+            lane = Lane()
+            m.submodules[f"lane_{n}"] = lane
+            delta: Any = 0
+            for fix, total, change in changes:
+                delta = delta + Mux(fix[0] & (fix[1:] == n) & (hold[n] == total.as_signed()), change.as_signed(), 0)
+            m.d.comb += [
+                lane.begin.eq(begins),
+                lane.valid.eq(valid),
+                lane.sum.eq(hold[n]),
+                lane.scale.eq(scale[n]),
+                lane.delta.eq(delta),
+                *(getattr(lane, name).eq(getattr(rules, name)) for name in ("place", "tie", "limits")),
+                self.results.data[n].eq(lane.result),
+            ]
+        m.d.comb += [
+            self.results.valid.eq(delayed(m, last, latency(), "results")),
+            self.results.target.eq(data.View(Target(e), delayed(m, late.target.as_value(), latency(), "target"))),
+        ]
+        return m

@@ -1,0 +1,92 @@
+"""The maximum over windows: :class:`~hwgen.overlay.isa.Pool`."""
+
+from typing import Any
+
+from amaranth import Cat, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..engine import Engine
+from ..isa import Pool
+from .loops import Loops
+from .scratchpad import LATENCY
+from .words import Results, Target, chunk, delayed, fields_of, instruction_layout, instructions, rest
+
+__all__ = ["PoolUnit"]
+
+
+class PoolUnit(wiring.Component):
+    """``lanes`` channels at a time, an element of the window in each cycle.
+
+    Members
+    -------
+    i, valid, ready, address, x, room, issued, results : as of :class:`~hwgen.overlay.units.combine.CombineUnit`
+    """
+
+    def __init__(self, engine: Engine):
+        self.engine = engine
+        super().__init__(
+            {
+                "i": In(instructions(Pool)),
+                "valid": Out(1),
+                "ready": In(1),
+                "address": Out(engine.address_bits),
+                "x": In(chunk(1, engine.banks)),
+                "room": In(1),
+                "issued": Out(1),
+                "results": Out(Results(engine)),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        e = self.engine
+        bits = e.lanes.bit_length() - 1
+        kind = instruction_layout(Pool)
+        new, d = fields_of(Pool, self.i.payload), Signal(kind)
+        active, take, go, ends = Signal(), Signal(), Signal(), Signal()
+        v = data.View(kind, Mux(take, new.as_value(), d.as_value()))
+        m.submodules.loops = loops = Loops(e.address_bits, (5, 5, 12, 10, 10), ways=2)
+        first, last = loops.fresh[1], loops.last[:2].all()  # of the window
+        m.d.comb += [
+            self.i.ready.eq(~active),
+            take.eq(self.i.valid & self.i.ready),
+            loops.start.eq(take),
+            loops.next.eq(go),
+            loops.count.eq(Cat(v.kernel_x, v.kernel_y, ((v.channels + e.lanes - 1) >> bits)[:12], v.x_count, v.y_count)),
+            loops.base[0].eq(v.source),
+            loops.base[1].eq(v.target),
+            *(
+                s.eq(a)
+                for s, a in zip(loops.step[0], (v.kernel_x_step, v.kernel_y_step, e.lanes, v.x_step, v.y_step), strict=True)
+            ),
+            *(s.eq(a) for s, a in zip(loops.step[1], (0, 0, e.lanes, v.target_x_step, v.target_y_step), strict=True)),
+            self.valid.eq(active & (~first | self.room)),
+            self.address.eq(loops.address[0]),
+            go.eq(self.valid & self.ready),
+            ends.eq(go & loops.last.all()),
+            self.issued.eq(go & first),
+        ]
+        with m.If(take):
+            m.d.sync += [d.eq(new), active.eq(1)]
+        with m.Elif(ends):
+            m.d.sync += active.eq(0)
+
+        target = Signal(Target(e))
+        m.d.comb += [
+            target.address.eq(loops.address[1]),
+            target.count.eq(Mux(loops.last[2], rest(d.channels, e.lanes), e.lanes)),
+            target.ends.eq(ends),
+            target.signal.eq(d.signal),
+        ]
+        arrived = delayed(m, Cat(go, first), LATENCY, "arrived")
+        m.d.comb += [
+            self.results.valid.eq(delayed(m, go & last, LATENCY + 1, "valid")),
+            self.results.target.eq(data.View(Target(e), delayed(m, target.as_value(), LATENCY + 1, "target"))),
+        ]
+        for lane in range(e.lanes):
+            highest = Signal(8, name=f"highest_{lane}", reset_less=True)
+            with m.If(arrived[0] & (arrived[1] | (self.x[lane].as_signed() > highest.as_signed()))):
+                m.d.sync += highest.eq(self.x[lane])
+            m.d.comb += self.results.data[lane].eq(highest)
+        return m

@@ -1,0 +1,115 @@
+"""The store unit: :class:`~hwgen.overlay.isa.Store` and :class:`~hwgen.overlay.isa.End`."""
+
+from typing import Any
+
+from amaranth import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+
+from ..engine import Engine
+from ..isa import OPCODE, End, Store
+from .axi import OKAY, Manager, burst
+from .scratchpad import LATENCY
+from .words import Finished, chunk, delayed, fields_of, instruction_layout, instructions, port_signature
+
+__all__ = ["StoreUnit"]
+
+DEPTH = 16  #: beats on their way from the scratchpad to the bus
+
+
+class StoreUnit(wiring.Component):
+    """Announces a burst, reads its bytes from the scratchpad a beat at a time, and sends them.
+
+    Members
+    -------
+    i : instructions, tokens taken
+    finished : their ends, once external memory has answered
+    end : for one cycle, at an :class:`~hwgen.overlay.isa.End`
+    error : for one cycle, where external memory has answered with an error
+    base : address of the external memory's first byte
+    aw, w, b : writes of external memory
+    port, x : accesses of the scratchpad; bytes ``LATENCY`` cycles later
+    """
+
+    def __init__(self, engine: Engine):
+        self.engine = engine
+        manager = Manager(engine).members
+        super().__init__(
+            {
+                "i": In(instructions(Store, End)),
+                "finished": Out(Finished()),
+                "end": Out(1),
+                "error": Out(1),
+                "base": In(32),
+                **{name: manager[name] for name in ("aw", "w", "b")},
+                "port": Out(port_signature(engine)),
+                "x": In(chunk(1, engine.banks)),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        e = self.engine
+        shift = e.bus.bit_length() - 1
+        new, d = fields_of(Store, self.i.payload), Signal(instruction_layout(Store))
+        is_end = self.i.payload[:OPCODE] == End.opcode
+        active, announced = Signal(), Signal()
+        external, row = Signal(32), Signal(32)
+        local, local_row = Signal(e.address_bits), Signal(e.address_bits)
+        left, rows, of_burst = Signal(20), Signal(12), Signal(range(17))  # bytes of the row, rows, beats of the burst
+        answers, there = Signal(16), Signal(range(DEPTH + 1))  # bursts not answered, beats on their way
+        take = self.i.valid & self.i.ready
+        length = burst(external, (left + (e.bus - 1)) >> shift, e)
+        aw_done, go = self.aw.valid & self.aw.ready, self.port.valid & self.port.ready
+        row_ends, burst_ends = left <= e.bus, of_burst == 1
+        m.d.comb += [
+            self.i.ready.eq(~active),
+            self.aw.valid.eq(active & ~announced & (rows != 0)),
+            self.aw.payload.address.eq(self.base + external),
+            self.aw.payload.length.eq(length),
+            self.port.valid.eq(announced & (there != DEPTH)),
+            self.port.payload.address.eq(local),
+            self.end.eq(take & is_end),
+        ]
+        with m.If(take & ~is_end):
+            m.d.sync += [
+                d.eq(new), active.eq(1), external.eq(new.external), row.eq(new.external), local.eq(new.local),
+                local_row.eq(new.local), left.eq(new.size), rows.eq(new.rows),
+            ]  # fmt: skip
+        with m.If(aw_done):
+            m.d.sync += [announced.eq(1), of_burst.eq(length)]
+        next_row, next_local = row + d.external_step, local_row + d.local_step
+        with m.If(go):
+            m.d.sync += [external.eq(external + e.bus), local.eq(local + e.bus), left.eq(left - e.bus)]
+            m.d.sync += [of_burst.eq(of_burst - 1), announced.eq(~burst_ends)]
+            with m.If(row_ends):
+                m.d.sync += [external.eq(next_row), row.eq(next_row), local.eq(next_local), local_row.eq(next_local)]
+                m.d.sync += [left.eq(d.size), rows.eq(rows - 1)]
+
+        beat = data.StructLayout({"data": chunk(1, e.bus), "strobe": e.bus, "last": 1})
+        m.submodules.queue = queue = SyncFIFOBuffered(width=beat.size, depth=DEPTH)
+        out = data.View(beat, queue.r_data)
+        strobe = Mux(row_ends, Cat(k < left for k in range(e.bus)), (1 << e.bus) - 1)
+        info = delayed(m, Cat(strobe, burst_ends), LATENCY, "info")
+        m.d.comb += [
+            queue.w_en.eq(delayed(m, go, LATENCY, "come")),
+            queue.w_data.eq(Cat(Value.cast(self.x)[: 8 * e.bus], info)),
+            queue.r_en.eq(self.w.ready),
+            self.w.valid.eq(queue.r_rdy),
+            self.w.payload.data.eq(out.data),
+            self.w.payload.strobe.eq(out.strobe),
+            self.w.payload.last.eq(out.last),
+            self.b.ready.eq(1),
+            self.error.eq(self.b.valid & (self.b.payload != OKAY)),
+        ]
+        sent = self.w.valid & self.w.ready
+        m.d.sync += [there.eq(there + go - sent), answers.eq(answers + aw_done - self.b.valid)]
+        finished = active & (rows == 0) & (answers == 0) & (there == 0)
+        with m.If(finished):
+            m.d.sync += active.eq(0)
+        m.d.comb += [
+            self.finished.done.eq(finished | (take & is_end)),
+            self.finished.signal.eq(Mux(active, d.signal, 0)),
+        ]
+        return m

@@ -1,0 +1,72 @@
+"""The memory of sums: two halves, one for the array, the other for the vector unit."""
+
+from typing import Any
+
+from amaranth import Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..engine import SUM_BITS, Engine
+
+__all__ = ["LATENCY", "SumsMemory", "array_side", "vector_side"]
+
+LATENCY = 2  #: cycles from an entry's number to the entry
+
+
+def array_side(engine: Engine) -> dict[str, wiring.Member]:
+    """Members of the unit that makes sums."""
+    word, entry = _word(engine), range(engine.sums)
+    return {
+        "read": Out(1), "read_entry": Out(entry), "read_data": In(word),
+        "write": Out(1), "write_entry": Out(entry), "write_data": Out(word),
+    }  # fmt: skip
+
+
+def vector_side(engine: Engine) -> dict[str, wiring.Member]:
+    """Members of the unit that uses them."""
+    return {"valid": Out(1), "ready": In(1), "entry": Out(range(engine.sums)), "data": In(_word(engine))}
+
+
+def _word(engine: Engine) -> data.ArrayLayout:
+    return data.ArrayLayout(signed(SUM_BITS), engine.columns)
+
+
+class SumsMemory(wiring.Component):
+    """Entries of a sum for each column. Each half is read at one place in a cycle: the array goes first.
+
+    Members
+    -------
+    read, read_entry, read_data : of the array; data ``LATENCY`` cycles later
+    write, write_entry, write_data : of the array
+    valid, ready, entry, data : reads of the vector unit; data ``LATENCY`` cycles after valid and ready
+    """
+
+    def __init__(self, engine: Engine):
+        self.engine = engine
+        users = array_side(engine) | vector_side(engine)
+        super().__init__({name: member.flip() for name, member in users.items()})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        word = self.data.shape()
+        found = []
+        array_half, vector_half = self.read_entry[-1], self.entry[-1]
+        m.d.comb += self.ready.eq(~(self.read & (array_half == vector_half)))
+        for half in range(2):
+            m.submodules[f"half_{half}"] = memory = Memory(shape=word, depth=self.engine.sums // 2, init=[])
+            read, write = memory.read_port(), memory.write_port()
+            m.d.comb += [
+                read.addr.eq(Mux(self.read & (array_half == half), self.read_entry, self.entry)[:-1]),
+                write.addr.eq(self.write_entry[:-1]),
+                write.data.eq(self.write_data),
+                write.en.eq(self.write & (self.write_entry[-1] == half)),
+            ]
+            register = Signal(word, name=f"found_{half}", reset_less=True)
+            m.d.sync += register.eq(read.data)
+            found.append(register)
+        for name, half, out in (("array", array_half, self.read_data), ("vector", vector_half, self.data)):
+            late = [Signal(name=f"{name}_half_{k}", reset_less=True) for k in range(LATENCY)]
+            m.d.sync += [b.eq(a) for a, b in zip([half, *late], late, strict=False)]
+            m.d.comb += out.eq(Mux(late[-1], found[1], found[0]))
+        return m

@@ -1,0 +1,195 @@
+"""The engine: all units and memories."""
+
+from typing import Any
+
+from amaranth import Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..engine import Engine
+from ..isa import Unit
+from .axi import FETCH, OKAY, AxiPorts, Manager
+from .fetch import COUNT, Dispatch, Fetch
+from .load import LoadUnit
+from .multiply import MultiplyUnit
+from .requantiser import SCALE
+from .scratchpad import Scratchpad
+from .store import StoreUnit
+from .sums import SumsMemory
+from .vector import VectorUnit
+
+__all__ = ["OverlayEngine", "OverlayTop"]
+
+ERRORS = ("read", "write", "instruction")  #: bits of ``error``
+
+
+class OverlayEngine(wiring.Component):
+    """A program runs from ``start`` to ``done``.
+
+    Members
+    -------
+    axi : external memory
+    start : begin with these, which must not change until done:
+    base, program_address, count : of the external memory's first byte and the program's, its instructions
+    busy : a program runs
+    done : for one cycle
+    retired : units that have carried out an instruction, for one cycle
+    error : what has gone wrong since the start: reads of external memory, writes, words that are no instruction
+    """
+
+    def __init__(self, engine: Engine):
+        self.engine = engine
+        super().__init__(
+            {
+                "axi": Out(Manager(engine)),
+                "start": In(1),
+                "base": In(32),
+                "program_address": In(32),
+                "count": In(COUNT),
+                "busy": Out(1),
+                "done": Out(1),
+                "error": Out(len(ERRORS)),
+                "retired": Out(len(Unit)),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        e = self.engine
+        m.submodules.fetch = fetch = Fetch(e)
+        m.submodules.dispatch = dispatch = Dispatch(e)
+        m.submodules.load = load = LoadUnit(e)
+        m.submodules.multiply = multiply = MultiplyUnit(e)
+        m.submodules.vector = vector = VectorUnit(e)
+        m.submodules.store = store = StoreUnit(e)
+        m.submodules.scratchpad = scratchpad = Scratchpad(e)
+        m.submodules.sums = sums = SumsMemory(e)
+        units = {Unit.LOAD: load, Unit.MULTIPLY: multiply, Unit.VECTOR: vector, Unit.STORE: store}
+        wiring.connect(m, fetch.o, dispatch.i)
+        for unit, part in units.items():
+            wiring.connect(m, getattr(dispatch, unit.name.lower()), part.i)
+            wiring.connect(m, part.finished, getattr(dispatch, f"finished_{unit.name.lower()}"))
+            m.d.comb += self.retired[unit].eq(part.finished.done)
+        self._bus(m, fetch, load, store)
+        self._memories(m, load, multiply, vector)
+
+        # The scratchpad: one access each cycle; what comes from outside first, then what goes there.
+        clients = [load.port, store.port, vector.port]
+        m.d.comb += [scratchpad.read_address.eq(multiply.address), multiply.x.eq(scratchpad.read_data)]
+        m.d.comb += [store.x.eq(scratchpad.result), vector.x.eq(scratchpad.result)]
+        free: Any = 1
+        for client in clients:
+            m.d.comb += client.ready.eq(free)
+            with m.If(client.valid & client.ready):
+                m.d.comb += [scratchpad.valid.eq(1), scratchpad.access.eq(client.payload)]
+            free = free & ~client.valid
+        for name in ("read", "read_entry", "write", "write_entry", "write_data"):
+            m.d.comb += getattr(sums, name).eq(getattr(multiply, name))
+        for name in ("valid", "entry"):
+            m.d.comb += getattr(sums, name).eq(getattr(vector, name))
+        m.d.comb += [multiply.read_data.eq(sums.read_data), vector.ready.eq(sums.ready), vector.data.eq(sums.data)]
+
+        ended = Signal()  # the End has been met
+        m.d.comb += [
+            fetch.start.eq(self.start & ~self.busy),
+            fetch.address.eq(self.base + self.program_address),
+            fetch.count.eq(self.count),
+            load.base.eq(self.base),
+            store.base.eq(self.base),
+            self.done.eq(self.busy & ended & fetch.idle),
+        ]
+        with m.If(self.start & ~self.busy):
+            m.d.sync += [self.busy.eq(1), ended.eq(0), self.error.eq(0)]
+        with m.Else():
+            with m.If(store.end):
+                m.d.sync += ended.eq(1)
+            with m.If(self.done):
+                m.d.sync += self.busy.eq(0)
+            for k, wrong in enumerate(
+                (self.axi.r.valid & self.axi.r.ready & (self.axi.r.payload.resp != OKAY), store.error, dispatch.unknown)
+            ):
+                with m.If(wrong):
+                    m.d.sync += self.error[k].eq(1)
+        return m
+
+    def _bus(self, m: Module, fetch: Fetch, load: LoadUnit, store: StoreUnit) -> None:
+        """Reads of both readers; those of the program go first."""
+        axi = self.axi
+        # An address stays until it is taken, so the choice does.
+        held, choice = Signal(), Signal()
+        first = Mux(held, choice, fetch.ar.valid)
+        m.d.comb += [
+            axi.ar.valid.eq(Mux(first, fetch.ar.valid, load.ar.valid)),
+            axi.ar.payload.eq(Mux(first, fetch.ar.payload.as_value(), load.ar.payload.as_value())),
+            fetch.ar.ready.eq(axi.ar.ready & first),
+            load.ar.ready.eq(axi.ar.ready & ~first),
+            fetch.r.payload.eq(axi.r.payload),
+            load.r.payload.eq(axi.r.payload),
+            fetch.r.valid.eq(axi.r.valid & (axi.r.payload.id == FETCH)),
+            load.r.valid.eq(axi.r.valid & (axi.r.payload.id != FETCH)),
+            axi.r.ready.eq(Mux(axi.r.payload.id == FETCH, fetch.r.ready, load.r.ready)),
+        ]
+        m.d.sync += [held.eq(axi.ar.valid & ~axi.ar.ready), choice.eq(first)]
+        for name in ("aw", "w", "b"):
+            if name == "b":
+                m.d.comb += [store.b.valid.eq(axi.b.valid), store.b.payload.eq(axi.b.payload), axi.b.ready.eq(store.b.ready)]
+            else:
+                ours, theirs = getattr(store, name), getattr(axi, name)
+                m.d.comb += [theirs.valid.eq(ours.valid), theirs.payload.eq(ours.payload), ours.ready.eq(theirs.ready)]
+
+    def _memories(self, m: Module, load: LoadUnit, multiply: MultiplyUnit, vector: VectorUnit) -> None:
+        """Weights and scales, with a register behind each."""
+        e = self.engine
+        bits = e.lanes.bit_length() - 1
+        m.submodules.weights = weights = Memory(shape=8 * e.columns, depth=e.weights, init=[])
+        read, write = weights.read_port(), weights.write_port()
+        m.d.comb += [
+            read.addr.eq(multiply.weights_address),
+            write.addr.eq(load.entry),
+            write.data.eq(load.weights),
+            write.en.eq(load.write_weights),
+        ]
+        register = Signal(8 * e.columns, name="weights_read", reset_less=True)
+        m.d.sync += register.eq(read.data)
+        m.d.comb += Value.cast(multiply.weights).eq(register)
+
+        for lane in range(e.lanes):
+            m.submodules[f"scales_{lane}"] = scales = Memory(shape=SCALE, depth=e.scales // e.lanes, init=[])
+            read, write = scales.read_port(), scales.write_port()
+            found = Signal(SCALE, name=f"scale_{lane}", reset_less=True)
+            m.d.comb += [
+                read.addr.eq(vector.scales_address),
+                write.addr.eq(load.entry[bits:]),
+                write.data.eq(load.scale),
+                write.en.eq(load.write_scales & ((load.entry[:bits] == lane) if bits else 1)),
+                vector.scales[lane].eq(found),
+            ]
+            m.d.sync += found.eq(read.data)
+        m.d.comb += [
+            vector.write.eq(load.write_tables),
+            vector.write_entry.eq(load.entry),
+            vector.write_data.eq(load.table),
+        ]
+
+
+class OverlayTop(wiring.Component):
+    """:class:`OverlayEngine` with the bus under its standard names, see :class:`~hwgen.overlay.units.axi.AxiPorts`."""
+
+    def __init__(self, engine: Engine):
+        self.engine = engine
+        ports = {name: member for name, member in AxiPorts(engine).signature.members.items() if name != "axi"}
+        others = {name: member for name, member in OverlayEngine(engine).signature.members.items() if name != "axi"}
+        super().__init__(ports | others)
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.engine = engine = OverlayEngine(self.engine)
+        m.submodules.bus = bus = AxiPorts(self.engine)
+        wiring.connect(m, engine.axi, bus.axi)
+        for part in (engine, bus):
+            for name, member in part.signature.members.items():
+                if name != "axi":
+                    ours, theirs = getattr(self, name), getattr(part, name)
+                    m.d.comb += ours.eq(theirs) if member.flow == Out else theirs.eq(ours)
+        return m

@@ -1,0 +1,116 @@
+"""The vector unit: requantising, tables, pooling."""
+
+from typing import Any
+
+from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+
+from ..engine import Engine
+from ..isa import OPCODE, Combine, Drain, Pool
+from .combine import CombineUnit
+from .drain import DrainUnit
+from .pool import PoolUnit
+from .requantiser import SCALE
+from .sums import vector_side
+from .words import Finished, Target, chunk, instructions, port_signature
+
+__all__ = ["VectorUnit"]
+
+DEPTH = 32  #: results on their way
+
+
+class VectorUnit(wiring.Component):
+    """One of three parts works at a time; what they make goes through a queue to the scratchpad.
+
+    An instruction begins when the results of the one before are written; requantising while those of another requantising are.
+
+    Members
+    -------
+    i : instructions, tokens taken
+    finished : their ends
+    port, x : accesses of the scratchpad; bytes ``LATENCY`` cycles after an access
+    valid, ready, entry, data : of the memory of sums
+    scales_address, scales : see :class:`~hwgen.overlay.units.drain.DrainUnit`
+    write, write_entry, write_data : of the tables
+    """
+
+    def __init__(self, engine: Engine):
+        self.engine = engine
+        super().__init__(
+            {
+                "i": In(instructions(Drain, Combine, Pool)),
+                "finished": Out(Finished()),
+                "port": Out(port_signature(engine)),
+                "x": In(chunk(1, engine.banks)),
+                **vector_side(engine),
+                "scales_address": Out(range(engine.scales // engine.lanes)),
+                "scales": In(data.ArrayLayout(SCALE, engine.lanes)),
+                "write": In(1),
+                "write_entry": In(9),
+                "write_data": In(signed(32)),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        e = self.engine
+        m.submodules.drain = drain = DrainUnit(e)
+        m.submodules.combine = combine = CombineUnit(e)
+        m.submodules.pool = pool = PoolUnit(e)
+        parts = {Drain: drain, Combine: combine, Pool: pool}
+
+        # Which part goes on. All results of another one are written before.
+        there = Signal(range(DEPTH + 1))  # results on their way
+        drains = Signal()  # they are of requantising
+        issued = Cat(part.issued for part in parts.values()).any()
+        idle = Cat(part.i.ready for part in parts.values()).all() & (there == 0)
+        is_drain = self.i.payload[:OPCODE] == Drain.opcode
+        begins = idle | (is_drain & drains)
+        for kind, part in parts.items():
+            m.d.comb += [
+                part.i.payload.eq(self.i.payload),
+                part.i.valid.eq(self.i.valid & begins & (self.i.payload[:OPCODE] == kind.opcode)),
+                part.room.eq(there < DEPTH),
+            ]
+        m.d.comb += self.i.ready.eq(begins & (~is_drain | drain.i.ready))
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += drains.eq(is_drain)
+
+        # The queue of results.
+        result = data.StructLayout({"target": Target(e), "data": chunk(1, e.lanes)})
+        m.submodules.queue = queue = SyncFIFOBuffered(width=result.size, depth=DEPTH)
+        out = data.View(result, queue.r_data)
+        come = [Mux(part.results.valid, Cat(part.results.target, part.results.data), 0) for part in parts.values()]
+        reads = combine.valid | pool.valid
+        written = queue.r_rdy & self.port.ready
+        m.d.comb += [
+            queue.w_en.eq(Cat(part.results.valid for part in parts.values()).any()),
+            queue.w_data.eq(come[0] | come[1] | come[2]),
+            queue.r_en.eq(written),
+            self.port.valid.eq(queue.r_rdy | reads),
+            self.port.payload.write.eq(queue.r_rdy),
+            self.port.payload.address.eq(
+                Mux(queue.r_rdy, out.target.address, Mux(combine.valid, combine.address, pool.address))
+            ),
+            self.port.payload.count.eq(out.target.count),
+            *(a.eq(b) for a, b in zip(self.port.payload.data, out.data, strict=False)),
+            combine.ready.eq(self.port.ready & ~queue.r_rdy),
+            pool.ready.eq(self.port.ready & ~queue.r_rdy),
+            combine.x.eq(self.x),
+            pool.x.eq(self.x),
+        ]
+        m.d.sync += [
+            there.eq(there + issued - written),
+            self.finished.done.eq(written & out.target.ends),
+            self.finished.signal.eq(out.target.signal),
+        ]
+        for name in ("ready", "data"):
+            m.d.comb += getattr(drain, name).eq(getattr(self, name))
+        for name in ("valid", "entry", "scales_address"):
+            m.d.comb += getattr(self, name).eq(getattr(drain, name))
+        m.d.comb += drain.scales.eq(self.scales)
+        for name in ("write", "write_entry", "write_data"):
+            m.d.comb += getattr(combine, name).eq(getattr(self, name))
+        return m

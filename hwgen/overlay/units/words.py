@@ -1,0 +1,98 @@
+"""Instructions, and accesses to the scratchpad, as Amaranth layouts."""
+
+from amaranth import Module, Shape, Signal, Value, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import Out
+
+from ..engine import Engine
+from ..isa import OPCODE, Instruction, layout
+
+__all__ = [
+    "Access",
+    "Finished",
+    "Results",
+    "Target",
+    "chunk",
+    "delayed",
+    "fields_of",
+    "instruction_layout",
+    "instructions",
+    "port_signature",
+    "rest",
+]
+
+
+def instruction_layout(kind: type[Instruction]) -> data.StructLayout:
+    """The fields of ``kind``, from the lowest bits on, without the opcode."""
+    return data.StructLayout({f.name: Shape(f.metadata["bits"], f.metadata["signed"]) for f in layout(kind)})
+
+
+def instructions(*kinds: type[Instruction]) -> stream.Signature:
+    """A stream of instructions of a unit: the bits of its longest kind, the opcode lowest."""
+    return stream.Signature(unsigned(OPCODE + max(instruction_layout(kind).size for kind in kinds)))
+
+
+def fields_of(kind: type[Instruction], word: Value) -> data.View:
+    """The fields in a word of :func:`instructions`."""
+    shape = instruction_layout(kind)
+    return data.View(shape, word[OPCODE : OPCODE + shape.size])
+
+
+def chunk(bytes_per_word: int, words: int) -> data.ArrayLayout:
+    """``words`` elements of so many bytes."""
+    return data.ArrayLayout(unsigned(8 * bytes_per_word), words)
+
+
+def rest(count: Value, lanes: int) -> Value:
+    """How many of ``count`` are in the last word of ``lanes``, a power of two: 1..lanes."""
+    bits = lanes.bit_length() - 1
+    return ((count - 1)[:bits] if bits else 0) + 1
+
+
+class Access(data.StructLayout):
+    """An access to the scratchpad: ``count`` bytes from ``address`` on; what is read has always all banks' bytes."""
+
+    def __init__(self, engine: Engine):
+        super().__init__(
+            {
+                "write": unsigned(1),
+                "address": unsigned(engine.address_bits),
+                "count": unsigned(engine.banks.bit_length()),
+                "data": chunk(1, engine.banks),
+            }
+        )
+
+
+def port_signature(engine: Engine) -> stream.Signature:
+    """A stream of accesses: reads and writes happen in its order."""
+    return stream.Signature(Access(engine))
+
+
+class Finished(wiring.Signature):
+    """What a unit says when an instruction is done: for one cycle ``done``, with the units to tell."""
+
+    def __init__(self) -> None:
+        super().__init__({"done": Out(1), "signal": Out(4)})
+
+
+class Target(data.StructLayout):
+    """Where ``count`` bytes of a result go; ``ends``: these are the instruction's last, tell the units of ``signal``."""
+
+    def __init__(self, engine: Engine):
+        super().__init__({"address": engine.address_bits, "count": range(engine.lanes + 1), "ends": 1, "signal": 4})
+
+
+class Results(wiring.Signature):
+    """Results of a part of the vector unit: taken at once."""
+
+    def __init__(self, engine: Engine):
+        super().__init__({"valid": Out(1), "target": Out(Target(engine)), "data": Out(chunk(1, engine.lanes))})
+
+
+def delayed(m: Module, value: Value, cycles: int, name: str) -> Value:
+    """``value`` so many cycles later."""
+    for k in range(cycles):
+        register = Signal(value.shape(), name=f"{name}_{k}")
+        m.d.sync += register.eq(value)
+        value = register
+    return value
