@@ -33,6 +33,8 @@ class Engine:
         Entries of the memory of scales, one for each channel.
     bus
         Bytes of the data bus to external memory: 4, 8, 16 or 32.
+    digit
+        Bits of a multiplier that a lane's requantiser takes in a cycle: 8 or 16.
     soft
         How many of the multipliers are made of LUTs instead of DSPs.
     """
@@ -46,6 +48,7 @@ class Engine:
     sums: int = 1024
     scales: int = 1024
     bus: int = 8
+    digit: int = 8
     soft: int = 0
 
     def __post_init__(self) -> None:
@@ -54,6 +57,8 @@ class Engine:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)!r}")
         if self.bus not in (4, 8, 16, 32):
             raise ValueError(f"bus must be 4, 8, 16 or 32 bytes, not {self.bus!r}")
+        if self.digit not in (8, 16):
+            raise ValueError(f"digit must be 8 or 16, not {self.digit!r}")
         for name in ("lanes", "sums"):
             if getattr(self, name) & (getattr(self, name) - 1):
                 raise ValueError(f"{name} must be a power of two, not {getattr(self, name)!r}")
@@ -107,6 +112,10 @@ class Engine:
             raise IndexError(f"{content.size} bytes must be groups of {group}")
         size, share = self.entry_bytes(place), self.entries_of(place)
         return content.reshape(-1, group)[:, : share * size].reshape(-1, size)
+
+    def place(self, shift: int, steps: int) -> int:
+        """Where the binary point of a Drain lies; one of ``isa.PLACES``."""
+        return shift - 2 - self.digit // 4 * (steps - 1)
 
     def padded(self, size: int) -> int:
         """``size`` bytes, up to whole beats of the bus."""

@@ -9,6 +9,7 @@ from ..errors import HwgenError
 from ..graph import Add, GlobalAveragePool, Graph, Linear, Table
 from ..requantise import Requantisation, requantise, requantise_at
 from ..templates.add import AddParams, AddTables, add_block
+from .engine import Engine
 from .isa import PLACES, SHIFTS
 
 __all__ = ["INSTEAD", "Sums", "Tables", "stored", "sums_of", "tables_of"]
@@ -28,17 +29,20 @@ class Sums:
         int8, output channels first.
     exact
         Of a shift that 4 divides.
+    steps
+        Digits of the multipliers.
     """
 
     weights: np.ndarray
     exact: Requantisation
+    steps: int
     lo: int
     hi: int
 
     @property
-    def steps(self) -> int:
-        """Bytes of the largest multiplier; more where the engine's binary point wants it."""
-        return max(1, -(-int(self.exact.mult.max()).bit_length() // 8), -(-(self.exact.shift // 4 - PLACES + 1) // 2))
+    def shift(self) -> int:
+        """The field of :class:`hwgen.overlay.isa.Drain`."""
+        return self.exact.shift // 4
 
     @property
     def window(self) -> int:
@@ -67,7 +71,7 @@ def stored(graph: Graph, tensor: str) -> int:
     return 0 if element.signed else 128
 
 
-def sums_of(node: Linear | GlobalAveragePool, graph: Graph) -> Sums:
+def sums_of(node: Linear | GlobalAveragePool, graph: Graph, engine: Engine) -> Sums:
     """The arithmetic of a node; ``HwgenError`` where the engine's formats are too narrow for it."""
     source, result = graph.tensors[node.inputs[0]], graph.tensors[node.output]
     away, up = stored(graph, source.name), stored(graph, result.name)
@@ -90,35 +94,48 @@ def sums_of(node: Linear | GlobalAveragePool, graph: Graph) -> Sums:
     exact = requantise(*arguments)
     if exact.window >= 0 and not COARSEST <= exact.shift - exact.window <= FINEST:
         exact = _within(arguments, exact)
-    more = -exact.shift % 4
-    while (
-        exact.shift + more < 8 * max(1, -(-(int(exact.mult.max()).bit_length() + more) // 8)) and exact.shift + more < SHIFT_MAX
-    ):
-        more += 4  # the binary point is too far left: with four bits more at times not
-    exact = replace(
+    weights = weights * (exact.mult != 0).reshape(-1, *(1,) * (weights.ndim - 1))
+    largest = np.maximum(-low, high)
+    for more in range(-exact.shift % 4, SHIFT_MAX - exact.shift + 1, 4):
+        finer = _finer(exact, more)
+        steps = _steps(finer, engine)
+        made = Sums(weights=weights, exact=finer, steps=steps, lo=lo - up, hi=hi - up)
+        fits = _largest(finer, largest) >> TOTAL_BITS - 1 + engine.digit * (steps - 1) == 0
+        if (
+            fits
+            and finer.mult.max() >> MULT_BITS == 0
+            and 0 <= made.window <= 8
+            and 0 <= engine.place(made.shift, steps) < PLACES
+        ):
+            return made
+    raise HwgenError(
+        f"{node.name}: requantising as ONNX Runtime does takes a multiplier of {int(exact.mult.max()).bit_length()} bits, "
+        f"a shift of {exact.shift} and {exact.shift - exact.window} bits for ties, more than the engine has; {INSTEAD}"
+    )
+
+
+def _finer(exact: Requantisation, bits: int) -> Requantisation:
+    """The same with so many more bits behind the binary point."""
+    return replace(
         exact,
-        shift=exact.shift + more,
-        window=exact.window + more if exact.window >= 0 else -1,
-        mult=exact.mult << more,
-        offset=exact.offset << more,
+        shift=exact.shift + bits,
+        window=exact.window + bits if exact.window >= 0 else -1,
+        mult=exact.mult << bits,
+        offset=exact.offset << bits,
     )
-    made = Sums(
-        weights=weights * (exact.mult != 0).reshape(-1, *(1,) * (weights.ndim - 1)), exact=exact, lo=lo - up, hi=hi - up
-    )
-    most = int(np.maximum(-low, high).max()) * int(exact.mult.max()) + int(np.abs(exact.offset).max())
-    place = exact.shift // 4 - 2 * made.steps
-    if (
-        exact.mult.max() >> MULT_BITS
-        or exact.shift > SHIFT_MAX
-        or not 0 <= made.window <= 8
-        or not 0 <= place < PLACES
-        or most >> TOTAL_BITS - 1 + 8 * (made.steps - 1)
-    ):
-        raise HwgenError(
-            f"{node.name}: requantising as ONNX Runtime does takes a multiplier of {int(exact.mult.max()).bit_length()} bits, "
-            f"a shift of {exact.shift} and {exact.shift - exact.window} bits for ties, more than the engine has; {INSTEAD}"
-        )
-    return made
+
+
+def _steps(exact: Requantisation, engine: Engine) -> int:
+    """Digits of the largest multiplier; more where the engine's binary point wants it."""
+    steps = max(1, -(-int(exact.mult.max()).bit_length() // engine.digit))
+    while engine.place(exact.shift // 4, steps) >= PLACES:
+        steps += 1
+    return steps
+
+
+def _largest(exact: Requantisation, sums: np.ndarray) -> int:
+    """The largest of what is shifted."""
+    return max(s * m + abs(o) for s, m, o in zip(sums.tolist(), exact.mult.tolist(), exact.offset.tolist(), strict=True))
 
 
 def _within(arguments: tuple[Any, ...], least: Requantisation) -> Requantisation:

@@ -13,14 +13,34 @@ from typing import Any, ClassVar
 import numpy as np
 
 __all__ = [
-    "PLACES", "SHIFTS",
-    "INSTRUCTIONS", "SCALE", "WORD", "Combine", "Drain", "End", "FieldError", "Fill", "Instruction", "Load", "Move", "Multiply",
-    "Place", "Pool", "Store", "Unit", "assemble", "decode", "disassemble", "encode", "layout",
+    "INSTRUCTIONS",
+    "PLACES",
+    "SCALE",
+    "SHIFTS",
+    "WORD",
+    "Combine",
+    "Drain",
+    "End",
+    "FieldError",
+    "Fill",
+    "Instruction",
+    "Load",
+    "Move",
+    "Multiply",
+    "Place",
+    "Pool",
+    "Store",
+    "Unit",
+    "assemble",
+    "decode",
+    "disassemble",
+    "encode",
+    "layout",
 ]  # fmt: skip
 
 WORD = 32  #: bytes of an instruction
 OPCODE = 4  #: bits
-PLACES = 4  #: of the binary point in a requantiser: shift - 2 * steps of a Drain is in 0..PLACES - 1
+PLACES = 4  #: of the binary point in a requantiser, see :meth:`hwgen.overlay.engine.Engine.place`
 SHIFTS = (16, 18, 20, 22)  #: of a Combine
 SCALE = np.dtype([("mult", "<u4"), ("offset", "<i8"), ("none", "<u4")])  #: an entry of the scales
 
@@ -163,8 +183,8 @@ class Drain(Instruction):
     y_step: int = _step("bytes from row to row")
     channels: int = _count("columns that count", 8)
     scales: int = _number(12, "scale of the first column, a multiple of the lanes")
-    steps: int = _count("bytes of the largest multiplier", 3)
-    shift: int = _number(4, "a quarter of the shift: 2 * steps and 0 to 3 more")
+    steps: int = _count("digits of the largest multiplier", 3)
+    shift: int = _number(4, "a quarter of the shift, in 0..3 once 2 and digit / 4 * (steps - 1) are subtracted")
     window: int = _number(4, "0: none; n: 12 + n bits below the quotient decide on a tie")
     odd: int = _number(1, "parity of quotients that give way")
     lo: int = _number(8, "least result", signed=True, default=-128)

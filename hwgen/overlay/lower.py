@@ -9,14 +9,18 @@ import numpy as np
 from ..errors import HwgenError
 from ..graph import Add, Concat, GlobalAveragePool, Graph, Linear, MaxPool, Node, Table
 from .engine import Engine
-from .exact import INSTEAD, Sums, stored, sums_of, tables_of
-from .isa import SCALE, Combine, Drain, End, FieldError, Instruction, Load, Place, Pool, Store
+from .exact import INSTEAD, Sums, Tables, stored, sums_of, tables_of
+from .isa import SCALE, Combine, Drain, End, FieldError, Instruction, Load, Multiply, Place, Pool, Store
 from .places import Band, External, Placed, bands, fills, unplaced
 from .schedule import schedule
 from .tiles import Part, parts
+from .timing import cycles
 from .tokens import with_tokens
+from .transpose import transposed
 
 __all__ = ["Compiled", "compile_graph"]
+
+BANDS = 4  #: rows at a time, of operators that follow no weighted sum
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,6 +31,8 @@ class Compiled:
     ----------
     external
         Bytes: constants, and room for input, output and spills.
+    transposed
+        Whether height and width are exchanged in all that follows.
     input, output
         Their addresses there: (H, W, C) bytes without border, rows padded to whole beats of the bus.
     places
@@ -36,6 +42,7 @@ class Compiled:
     engine: Engine
     program: list[Instruction]
     external: np.ndarray
+    transposed: bool
     input: int
     output: int
     places: dict[str, tuple[Placed, int]]
@@ -49,7 +56,11 @@ def compile_graph(graph: Graph, engine: Engine) -> Compiled:
     HwgenError
         An operator that the engine lacks, or one that does not fit into its memories; says which, and what it needs.
     """
-    return _Lowering(graph, engine).compiled()
+    made = _Lowering(graph, engine).compiled()
+    if all(tensor.shape[0] == tensor.shape[1] for tensor in graph.tensors.values()):
+        return made
+    other = _Lowering(transposed(graph), engine).compiled()
+    return replace(other, transposed=True) if _array_cycles(other) < _array_cycles(made) else made
 
 
 class _Lowering:
@@ -59,16 +70,19 @@ class _Lowering:
         self.graph, self.engine = graph, engine
         self.external = External()
         self.program: list[Instruction] = []
-        self.halves = {"weights": 0, "sums": 0, "scales": 0}
+        self.tables: Tables | None = None  # of the operator that is worked on
+        self.next = {Place.WEIGHTS: 0, Place.SCALES: 0}  # where the next constants go
+        self.sums = [0, 0]  # in each half of the sums, where the next band's go
+        self.half = 0
         self.unplaced = {name: unplaced(graph, name) for name in graph.tensors}
         self.places: dict[str, tuple[Placed, int]] = {}
         self.names = list(self.unplaced)
-        self.schedule = schedule(graph, engine, self.unplaced)
+        self.groups, self.schedule = schedule(graph, engine, self.unplaced)
         self.here: dict[str, Placed] = {}
         self.there: dict[str, int] = {}
 
     def compiled(self) -> Compiled:
-        """Node by node, in the order of the schedule."""
+        """Group by group, in the order of the schedule."""
         graph = self.graph
         self.there[graph.input] = self._room(graph.input)
         for step, number in enumerate(self.schedule.order):
@@ -76,23 +90,22 @@ class _Lowering:
             for stay in self.schedule.stays:
                 if stay.start == step:
                     self._enter(self.names[stay.tensor], stay.address * self.engine.banks)
-            node = graph.nodes[number]
-            with _saying(node.name):
-                self._lower(node)
-            self.places[node.output] = self.here[node.output], len(self.program)
+            self._group(self.groups[number])
+            for node in self.groups[number]:
+                self.places[node.output] = self.here[node.output], len(self.program)
         self._leave(len(self.schedule.order))
         self.program.append(End())
         return Compiled(
             engine=self.engine, program=with_tokens(self.program, self.engine), external=self.external.image(),
-            input=self.there[graph.input], output=self.there[graph.output], places=self.places,
+            transposed=False, input=self.there[graph.input], output=self.there[graph.output], places=self.places,
         )  # fmt: skip
 
     def _enter(self, name: str, address: int) -> None:
         """Make room in the scratchpad, and read what is in external memory already."""
         self.here[name] = replace(self.unplaced[name], address=address)
         with _saying(f"tensor {name}"):
-            self.program += fills(self.here[name])
             if name in self.there:
+                self.program += fills(self.here[name])
                 self._move(name, Load)
                 self.places.setdefault(name, (self.here[name], len(self.program)))
 
@@ -131,39 +144,82 @@ class _Lowering:
             )
         )
 
-    def _lower(self, node: Node) -> None:
+    def _group(self, nodes: list[Node]) -> None:
+        """The first node, the others in step with its rows."""
+        made = dict.fromkeys((node.output for node in nodes), 0)  # rows
+
+        def on(node: Node, rows: int) -> None:
+            before, made[node.output] = made[node.output], rows
+            if not isinstance(node, Linear | GlobalAveragePool) and rows > before:
+                with _saying(node.name):
+                    self._vector(node, before, rows)
+
+        first, *others = nodes
+        if not isinstance(first, Linear | GlobalAveragePool):
+            self._borders(nodes)
+        with _saying(first.name):
+            for rows in self._rows_of(nodes):
+                on(first, rows)
+                for node, before in zip(others, nodes, strict=False):
+                    on(node, _ready(node, made[before.output], self.graph))
+
+    def _borders(self, nodes: list[Node]) -> None:
+        """Around the outputs. What is made in them would have to wait, and so would what is loaded for the first of it."""
+        for node in nodes:
+            with _saying(f"tensor {node.output}"):
+                self.program += fills(self.here[node.output])
+
+    def _rows_of(self, nodes: list[Node]) -> Iterator[int]:
+        """Rows of the first node's output that are complete, now and then."""
+        node = nodes[0]
         match node:
             case Linear() | GlobalAveragePool():
-                self._linear(node)
-            case Add() | Table():
-                self._combine(node)
-            case MaxPool():
-                top, left, _, _ = node.pads
-                self._pool(node.inputs[0], node.output, node.kernel, node.strides, node.dilations, (-top, -left), 0)
-            case Concat():
-                channel = 0
-                for name in node.inputs:
-                    self._pool(name, node.output, (1, 1), (1, 1), (1, 1), (0, 0), channel)
-                    channel += self.graph.tensors[name].shape[2]
+                yield from self._linear(node, nodes)
+            case Add() | Table() | MaxPool() | Concat():
+                height = self.graph.tensors[node.output].shape[0]
+                yield from range(min(height, BANDS), height, BANDS)
+                yield height
             case _:
                 raise HwgenError(f"{node.name}: the overlay has no {type(node).__name__}; {INSTEAD}")
 
+    def _vector(self, node: Node, start: int, stop: int) -> None:
+        """Rows from ``start`` until before ``stop``."""
+        match node:
+            case Add() | Table():
+                self._combine(node, start, stop)
+            case MaxPool():
+                top, left, _, _ = node.pads
+                self._pool(node, node.inputs[0], node.kernel, node.strides, node.dilations, (-top, -left), 0, start, stop)
+            case Concat():
+                channel = 0
+                for name in node.inputs:
+                    self._pool(node, name, (1, 1), (1, 1), (1, 1), (0, 0), channel, start, stop)
+                    channel += self.graph.tensors[name].shape[2]
+
     # Weighted sums
 
-    def _linear(self, node: Linear | GlobalAveragePool) -> None:
-        sums = sums_of(node, self.graph)
+    def _linear(self, node: Linear | GlobalAveragePool, nodes: list[Node]) -> Iterator[int]:
+        sums = sums_of(node, self.graph, self.engine)
+        target = self.here[node.output]
         made = list(parts(node, sums, self.here[node.inputs[0]], self.engine))
         scales = self._load_scales(node, sums, made)
+        weights, loaded = 0, np.zeros(0)
         for part in made:
-            weights = self._load(node, Place.WEIGHTS, part.weights.view(np.uint8), self.engine.weights)
-            for band in bands(self.here[node.output], self.engine.sums // 2):
+            if not np.array_equal(part.weights, loaded):
+                loaded = part.weights
+                weights = self._load(node, Place.WEIGHTS, loaded.view(np.uint8), self.engine.weights)
+            if part is made[0]:
+                self._borders(nodes)
+            for band in bands(target, self.engine):
                 self._band(node, sums, part, band, weights, scales)
+                if part is made[-1] and band.x + band.width == target.shape[1]:
+                    yield band.y + band.height
             scales += self._of_lanes(part)
 
     def _band(self, node: Linear | GlobalAveragePool, sums: Sums, part: Part, band: Band, weights: int, scales: int) -> None:
         """Make sums, and outputs of them; ``weights``, ``scales``: first entries."""
         source, target = self.here[node.inputs[0]], self.here[node.output]
-        first = self._half("sums", self.engine.sums)
+        first = self._sums(band.height * band.width)
         start = source.at(part.origin[0] + band.y * part.strides[0], part.origin[1] + band.x * part.strides[1], part.channel)
         multiply = replace(
             part.loops, source=start, x_count=band.width, x_step=part.x_step, y_count=band.height,
@@ -182,7 +238,7 @@ class _Lowering:
                 channels=part.count,
                 scales=scales,
                 steps=sums.steps,
-                shift=sums.exact.shift // 4,
+                shift=sums.shift,
                 window=sums.window,
                 odd=sums.exact.odd,
                 lo=sums.lo,
@@ -196,21 +252,25 @@ class _Lowering:
             )
         )
 
-    def _half(self, memory: str, size: int) -> int:
-        """The first entry of the half whose turn it is."""
-        self.halves[memory] ^= 1
-        return self.halves[memory] * (size // 2)
+    def _sums(self, count: int) -> int:
+        """The first entry of so many; in the other half than the last ones, as each is read at one place at a time."""
+        self.half ^= 1
+        size = self.engine.sums // 2
+        start = self.sums[self.half] if self.sums[self.half] + count <= size else 0
+        self.sums[self.half] = start + count
+        return self.half * size + start
 
     def _load(self, node: Node, place: Place, content: np.ndarray, entries: int) -> int:
-        """Bring constants (entries, bytes) into half of a memory."""
-        what = place.name.lower()
+        """Bring constants (entries, bytes) into a memory, behind the last ones; the first one's number."""
         share = self.engine.entries_of(place)
-        if -(-len(content) // share) * share > entries // 2:
+        size = -(-len(content) // share) * share
+        if size > entries:
             raise HwgenError(
-                f"{node.name}: {len(content)} entries of {what} do not fit into half of the engine's {entries}; "
+                f"{node.name}: {size} entries of {place.name.lower()} do not fit into the engine's {entries}; "
                 "choose an engine with more"
             )
-        first = self._half(what, entries)
+        first = self.next[place] if self.next[place] + size <= entries else 0
+        self.next[place] = first + size
         external = self.engine.laid_out(place, content)
         self.program.append(Load(place=place, external=self.external.put(external), local=first, size=external.nbytes))
         return first
@@ -232,20 +292,25 @@ class _Lowering:
 
     # The rest
 
-    def _combine(self, node: Add | Table) -> None:
+    def _load_tables(self, node: Add | Table) -> None:
         tables = tables_of(node, self.graph)
         entries = np.concatenate([tables.a, tables.b]).astype("<i4").view(np.uint8).reshape(-1, 4)
         content = self.engine.laid_out(Place.TABLES, entries)
         self.program.append(Load(place=Place.TABLES, external=self.external.put(content), size=content.nbytes))
+
+    def _combine(self, node: Add | Table, start: int, stop: int) -> None:
+        if start == 0:
+            self._load_tables(node)
+        tables = tables_of(node, self.graph)
         first, second, target = (self.here[name] for name in (node.inputs[0], node.inputs[-1], node.output))
-        height, width, channels = target.shape
+        _, width, channels = target.shape
         self.program.append(
             Combine(
-                source0=first.at(0, 0),
-                source1=second.at(0, 0),
-                target=target.at(0, 0),
+                source0=first.at(start, 0),
+                source1=second.at(start, 0),
+                target=target.at(start, 0),
                 x_count=width * channels,
-                y_count=height,
+                y_count=stop - start,
                 y_step0=first.row,
                 y_step1=second.row,
                 y_step=target.row,
@@ -259,21 +324,21 @@ class _Lowering:
         )
 
     def _pool(
-        self, source: str, target: str, kernel: tuple[int, int], strides: tuple[int, int], dilations: tuple[int, int],
-        origin: tuple[int, int], channel: int,
+        self, node: Node, source: str, kernel: tuple[int, int], strides: tuple[int, int], dilations: tuple[int, int],
+        origin: tuple[int, int], channel: int, start: int, stop: int,
     ) -> None:  # fmt: skip
-        """The maximum over windows into channels from ``channel`` on."""
+        """The maximum over windows into channels from ``channel`` on, for some rows."""
         stored(self.graph, source)
-        here, there = self.here[source], self.here[target]
-        height, width, _ = there.shape
+        here, there = self.here[source], self.here[node.output]
+        _, width, _ = there.shape
         channels = here.shape[2]
         self.program.append(
             Pool(
-                source=here.at(*origin),
-                target=there.at(0, 0, channel),
+                source=here.at(origin[0] + start * strides[0], origin[1]),
+                target=there.at(start, 0, channel),
                 channels=channels,
                 x_count=width,
-                y_count=height,
+                y_count=stop - start,
                 x_step=strides[1] * channels,
                 y_step=strides[0] * here.row,
                 kernel_x=kernel[1],
@@ -284,6 +349,22 @@ class _Lowering:
                 target_y_step=there.row,
             )
         )
+
+
+def _array_cycles(compiled: Compiled) -> int:
+    """Cycles in which the array is at work."""
+    return sum(cycles(i, compiled.engine) for i in compiled.program if isinstance(i, Multiply))
+
+
+def _ready(node: Node, rows: int, graph: Graph) -> int:
+    """Rows of the output that can be made of the first ``rows`` of the input."""
+    height = graph.tensors[node.output].shape[0]
+    if not isinstance(node, MaxPool):
+        return rows
+    if rows == graph.tensors[node.inputs[0]].shape[0]:
+        return height
+    beyond = (node.kernel[0] - 1) * node.dilations[0] - node.pads[0]  # the last row of the first window
+    return min(height, max(0, (rows - 1 - beyond) // node.strides[0] + 1))
 
 
 @contextmanager

@@ -125,12 +125,13 @@ class Machine:
         if i.channels > self.engine.columns:
             raise IndexError(f"there are columns 0..{self.engine.columns - 1}, not {i.channels}")
         scale = self.scales[i.scales : i.scales + i.channels]
-        if (scale["mult"] >> np.uint64(8 * i.steps)).any():
-            raise IndexError(f"multipliers have {i.steps} bytes, not more")
+        if (scale["mult"] >> np.uint64(self.engine.digit * i.steps)).any():
+            raise IndexError(f"multipliers have {i.steps} digits, not more")
         if i.scales % self.engine.lanes:
             raise IndexError(f"scales must be a multiple of {self.engine.lanes} (lanes), not {i.scales}")
-        if not 0 <= i.shift - 2 * i.steps < PLACES:
-            raise IndexError(f"shift must be in {2 * i.steps}..{2 * i.steps + PLACES - 1} for {i.steps} steps, not {i.shift}")
+        if not 0 <= (place := self.engine.place(i.shift, i.steps)) < PLACES:
+            least = i.shift - place
+            raise IndexError(f"shift must be in {least}..{least + PLACES - 1} for {i.steps} steps, not {i.shift}")
         shift = 4 * i.shift
         sums = self.sums[i.sums : i.sums + count, : i.channels]
         x = sums * scale["mult"].astype(np.int64) + scale["offset"]

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from ..errors import HwgenError
 from ..graph import Conv, Graph, MaxPool
+from .engine import Engine
 from .exact import INSTEAD, stored
 from .isa import Fill
 
@@ -87,14 +89,24 @@ class Band:
     width: int
 
 
-def bands(place: Placed, most: int) -> Iterator[Band]:
-    """All positions of a tensor, up to ``most`` at a time."""
+def bands(place: Placed, engine: Engine) -> Iterator[Band]:
+    """All positions of a tensor: few at a time, so that what follows begins early; not fewer than keep the array busy.
+
+    At most as many as half of the sums.
+    """
     height, width, _ = place.shape
+    most = engine.sums // 2
     across = min(width, most)
-    down = min(height, most // across)
-    for y in range(0, height, down):
-        for x in range(0, width, across):
-            yield Band(y=y, x=x, height=min(down, height - y), width=min(across, width - x))
+    down = min(height, max(1, min(most, 2 * engine.rows) // across))
+    for y, height_here in _shares(height, -(-height // down)):
+        for x, width_here in _shares(width, -(-width // across)):
+            yield Band(y=y, x=x, height=height_here, width=width_here)
+
+
+def _shares(size: int, count: int) -> Iterator[tuple[int, int]]:
+    """(start, length) of ``count`` parts, none more than one longer than another."""
+    ends = [size * k // count for k in range(count + 1)]
+    yield from ((a, b - a) for a, b in pairwise(ends))
 
 
 class External:

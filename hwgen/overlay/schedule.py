@@ -1,33 +1,62 @@
-"""When each tensor lies where in the scratchpad."""
+"""When each tensor lies where in the scratchpad.
+
+Operators that follow a weighted sum in the vector unit work on its rows as they come, so that the array goes on meanwhile:
+such a group is one operator here.
+"""
 
 from ..errors import HwgenError
-from ..graph import Graph
+from ..graph import Add, Graph, MaxPool, Node, Table
 from ..ilp.scratchpad import InfeasibleError, Operator, Problem, Schedule, Tensor, solve
 from .engine import Engine
 from .places import Placed
 
-__all__ = ["schedule"]
+__all__ = ["groups", "schedule"]
 
 SECONDS = 5  #: deterministic time limit
 
 
-def schedule(graph: Graph, engine: Engine, places: dict[str, Placed]) -> Schedule:
-    """The least traffic, in words of the banks, tensors numbered as in ``places``; ``HwgenError`` where there is no room."""
+def groups(graph: Graph) -> list[list[Node]]:
+    """The nodes in order, each with those right behind it that can follow its rows."""
+    found: list[list[Node]] = []
+    for node in graph.nodes:
+        if found and isinstance(node, Add | Table | MaxPool) and found[-1][-1].output in node.inputs:
+            found[-1].append(node)
+        else:
+            found.append([node])
+    return found
+
+
+def schedule(graph: Graph, engine: Engine, places: dict[str, Placed]) -> tuple[list[list[Node]], Schedule]:
+    """Operators, and the schedule with the least traffic, in words of the banks, tensors numbered as in ``places``.
+
+    Groups, or single nodes where groups need more room than there is; ``HwgenError`` where these do.
+    """
+    together = groups(graph)
+    try:
+        return together, _solved(together, graph, engine, places)
+    except HwgenError:
+        alone = [[node] for node in graph.nodes]
+        return alone, _solved(alone, graph, engine, places)
+
+
+def _solved(together: list[list[Node]], graph: Graph, engine: Engine, places: dict[str, Placed]) -> Schedule:
     banks = engine.banks
     number = {name: k for k, name in enumerate(places)}
     tensors = tuple(
         Tensor(size=-(-place.size // banks), external=name == graph.input, output=name == graph.output)
         for name, place in places.items()
     )
-    operators = tuple(
-        Operator(inputs=tuple(dict.fromkeys(number[i] for i in n.inputs)), outputs=(number[n.output],)) for n in graph.nodes
-    )
+    operators = []
+    for nodes in together:
+        made = tuple(number[node.output] for node in nodes)
+        used = dict.fromkeys(number[i] for node in nodes for i in node.inputs)
+        operators.append(Operator(inputs=tuple(t for t in used if t not in made), outputs=made))
     spare = 2 * banks  # tiles may read beyond a tensor's end
     budget = max(1, (engine.scratchpad - spare) // banks)
     try:
-        return solve(Problem(tensors=tensors, operators=operators, budget=budget), SECONDS)
+        return solve(Problem(tensors=tensors, operators=tuple(operators), budget=budget), SECONDS)
     except InfeasibleError as error:
-        node, needed = graph.nodes[error.operator], error.needed * banks + spare
+        node, needed = together[error.operator][0], error.needed * banks + spare
         raise HwgenError(
             f"{node.name}: its inputs and output take {needed} bytes with borders and {spare} spare ones, and the "
             f"scratchpad has {engine.scratchpad}; choose a larger one"

@@ -59,25 +59,32 @@ def stored(case: Case, name: str) -> np.ndarray:
 def machine(compiled: Compiled, case: Case) -> Machine:
     """With the frame in its external memory."""
     memory = compiled.external.copy()
-    height, width, channels = case.frame.shape
+    frame = _turned(stored(case, case.graph.input), compiled)
+    height, width, channels = frame.shape
     step = compiled.engine.padded(width * channels)
     rows = compiled.input + np.arange(height)[:, None] * step + np.arange(width * channels)
-    memory[rows] = stored(case, case.graph.input).reshape(height, -1).view(np.uint8)
+    memory[rows] = frame.reshape(height, -1).view(np.uint8)
     return Machine(compiled.engine, memory)
 
 
-def in_scratchpad(machine: Machine, place: Placed) -> np.ndarray:
+def _turned(tensor: np.ndarray, compiled: Compiled) -> np.ndarray:
+    return np.ascontiguousarray(tensor.transpose(1, 0, 2)) if compiled.transposed else tensor
+
+
+def in_scratchpad(machine: Machine, place: Placed, compiled: Compiled) -> np.ndarray:
     height, width, channels = place.shape
     rows = place.at(0, 0) + np.arange(height)[:, None] * place.row + np.arange(width * channels)
-    return machine.scratchpad[rows].reshape(place.shape)
+    return _turned(machine.scratchpad[rows].reshape(place.shape), compiled)
 
 
 def output(machine: Machine, compiled: Compiled, case: Case) -> np.ndarray:
     """The output in external memory."""
-    height, width, channels = shape = case.graph.tensors[case.graph.output].shape
+    height, width, channels = case.graph.tensors[case.graph.output].shape
+    if compiled.transposed:
+        height, width = width, height
     step = compiled.engine.padded(width * channels)
     rows = compiled.output + np.arange(height)[:, None] * step + np.arange(width * channels)
-    return machine.external[rows].view(np.int8).reshape(shape)
+    return _turned(machine.external[rows].view(np.int8).reshape(height, width, channels), compiled)
 
 
 def race(machine: Machine, program: list[Instruction], choose) -> None:

@@ -33,7 +33,7 @@ def check(engine, network):
     seen = set()
     for number, instruction in enumerate(compiled.program):
         for name, place in ends.get(number, ()):
-            assert (in_scratchpad(made, place) == stored(network, name)).all(), name
+            assert (in_scratchpad(made, place, compiled) == stored(network, name)).all(), name
             seen.add(name)
         if not isinstance(instruction, End):
             made.step(instruction)

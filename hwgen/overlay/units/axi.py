@@ -51,8 +51,12 @@ class AxiPorts(wiring.Component):
         read = {"data": beat, "resp": 2, "last": 1, "id": 1}
         members = {"axi": In(Manager(engine))}
         for channel, outgoing, fields in (
-            ("ar", True, address), ("aw", True, address), ("w", True, write), ("r", False, read), ("b", False, {"resp": 2, "id": 1}),
-        ):  # fmt: skip
+            ("ar", True, address),
+            ("aw", True, address),
+            ("w", True, write),
+            ("r", False, read),
+            ("b", False, {"resp": 2, "id": 1}),
+        ):
             there, back = (Out, In) if outgoing else (In, Out)
             members |= {f"m_axi_{channel}{name}": there(bits) for name, bits in (fields | {"valid": 1}).items()}
             members[f"m_axi_{channel}ready"] = back(1)

@@ -52,7 +52,7 @@ class DrainUnit(wiring.Component):
         lane_bits = e.lanes.bit_length() - 1
         kind = instruction_layout(Drain)
         new, d = fields_of(Drain, self.i.payload), Signal(kind)
-        active, entry, step = Signal(), Signal(range(e.sums)), Signal(range(4))
+        active, entry, step = Signal(), Signal(range(e.sums)), Signal(3)
         lot = Signal(range(-(-256 // e.lanes)))
         m.submodules.loops = loops = Loops(e.address_bits, (8, 12, 12))
         go, ends, take = Signal(), Signal(), Signal()
@@ -121,12 +121,13 @@ class DrainUnit(wiring.Component):
         begins, valid, last = (
             delayed(m, value, START, name) for name, value in (("begins", go), ("valid", working), ("last", complete))
         )
-        rounding = Cat((d.shift - 2 * d.steps)[:2], d.window, d.odd, d.lo, d.hi)
+        place = d.shift - 2 - (e.digit // 4) * (d.steps - 1)
+        rounding = Cat(place[:2], d.window, d.odd, d.lo, d.hi)
         rounding = data.View(Rounding(), delayed(m, rounding, START, "rounding"))
-        m.submodules.rules = rules = Rules()
+        m.submodules.rules = rules = Rules(e.digit)
         m.d.comb += rules.of_last_step.eq(rounding)
         for n in range(e.lanes):
-            lane = Lane()
+            lane = Lane(e.digit)
             m.submodules[f"lane_{n}"] = lane
             delta: Any = 0
             for fix, total, change in changes:
@@ -141,7 +142,7 @@ class DrainUnit(wiring.Component):
                 self.results.data[n].eq(lane.result),
             ]
         m.d.comb += [
-            self.results.valid.eq(delayed(m, last, latency(), "results")),
-            self.results.target.eq(data.View(Target(e), delayed(m, late.target.as_value(), latency(), "target"))),
+            self.results.valid.eq(delayed(m, last, latency(e.digit), "results")),
+            self.results.target.eq(data.View(Target(e), delayed(m, late.target.as_value(), latency(e.digit), "target"))),
         ]
         return m

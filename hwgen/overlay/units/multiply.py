@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..engine import Engine
 from ..isa import Multiply
+from ..timing import GAP
 from .array import MultiplierArray, latency
 from .loops import Loops
 from .scratchpad import LATENCY
@@ -15,9 +16,9 @@ from .sums import LATENCY as SUMS_LATENCY
 from .sums import array_side
 from .words import Finished, chunk, delayed, fields_of, instruction_layout, instructions
 
-__all__ = ["GAP", "MultiplyUnit"]
+__all__ = ["MultiplyUnit"]
 
-GAP = 4  #: cycles from an entry of the sums to the next product for the same one, at least
+
 WEIGHTS_LATENCY = 2  #: cycles from an entry's number to its weights
 
 
@@ -61,7 +62,7 @@ class MultiplyUnit(wiring.Component):
         return m
 
     def _weights(self, m: Module, array: MultiplierArray, waiting: Any, there: Signal, can: Signal, started: Signal) -> None:
-        """``can``: the weights of a tile are in the array, or will be when a position that begins now is. ``started``: it does."""
+        """``can``: the weights of a tile are in the array when a position that begins now is; ``started``: one does."""
         e = self.engine
         m.submodules.tiles = tiles = Loops(1, (10, 8, 8))
         i = fields_of(Multiply, self.i.payload)

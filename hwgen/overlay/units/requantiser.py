@@ -1,4 +1,4 @@
-"""Requantisers of the vector unit: lanes that multiply by a byte of the scale in each cycle."""
+"""Requantisers of the vector unit: lanes that multiply by a digit of the scale in each cycle."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ LOWEST = 8  #: where a quotient begins in it at the lowest; at 4, 8 or 12 more o
 FRACTION = FINEST  #: bits below the quotient that can decide on a tie
 TOTAL = TOTAL_BITS
 QUOTIENT = TOTAL - LOWEST
-BYTE = IntType(8, False)
+KEPT = FRACTION - LOWEST  #: bits that are kept below the running sum
 
 
 TIE = data.StructLayout({"window": 4, "odd": 1})
@@ -42,25 +42,31 @@ class Rules(wiring.Component):
     place, tie, limits : for :class:`Lane`
     """
 
-    def __init__(self) -> None:
+    def __init__(self, digit: int):
+        self.digit = digit
         super().__init__({"of_last_step": In(Rounding()), "place": Out(2), "tie": Out(TIE), "limits": Out(LIMITS)})
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        first = product_stages(BYTE) + 1
+        first = product_stages(IntType(self.digit, False)) + 1
         for k, (name, target) in enumerate((("place", self.place), ("tie", self.tie), ("limits", self.limits))):
             source = Value.cast(getattr(self.of_last_step, name))
             m.d.comb += Value.cast(target).eq(delayed(m, source, first + k, name))
         return m
 
 
-def latency() -> int:
+def latency(digit: int) -> int:
     """Cycles from a word's last step to its result."""
-    return product_stages(BYTE) + 1 + 3
+    return product_stages(IntType(digit, False)) + 1 + 3
 
 
 class Lane(wiring.Component):
     """One lane.
+
+    Parameters
+    ----------
+    digit
+        Bits of the multiplier that it takes in each step.
 
     Members
     -------
@@ -72,7 +78,8 @@ class Lane(wiring.Component):
     result : ``latency`` cycles after the last step
     """
 
-    def __init__(self) -> None:
+    def __init__(self, digit: int):
+        self.digit = digit
         super().__init__(
             {
                 "begin": In(1),
@@ -89,25 +96,25 @@ class Lane(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        stages = product_stages(BYTE)
+        digit, stages = self.digit, product_stages(IntType(self.digit, False))
         mult = Signal(32, reset_less=True)
         now = Mux(self.begin, self.scale.mult, mult)
-        m.d.sync += mult.eq(now >> 8)
-        product = soft_product(m, 1, self.sum, now[:8], "product")
+        m.d.sync += mult.eq(now >> digit)
+        product = soft_product(m, 1, self.sum, now[:digit], "product")
         begin, valid = delayed(m, self.begin, stages, "begin"), delayed(m, self.valid, stages, "valid")
         offset = delayed(m, self.scale.offset, stages, "offset")
 
-        # The running sum moves down by a byte in each step; bytes that leave it are kept.
+        # The running sum moves down by a digit in each step; of what leaves it the highest bits are kept.
         total = Signal(signed(64), reset_less=True)
-        low = Signal(24, reset_less=True)
+        low = Signal(KEPT, reset_less=True)
         with m.If(valid):
             m.d.sync += [
-                total.eq(Mux(begin, offset.as_signed(), total >> 8) + product),
-                low.eq(Mux(begin, 0, Cat(low, total[:8])[8:])),
+                total.eq(Mux(begin, offset.as_signed(), total >> digit) + product),
+                low.eq(Mux(begin, 0, Cat(low, total[:digit])[-KEPT:])),
             ]
         delta = delayed(m, self.delta, stages + 2, "delta")
         whole = Cat(low, total[:TOTAL])
-        places = [24 + LOWEST + 4 * k for k in range(4)]
+        places = [KEPT + LOWEST + 4 * k for k in range(4)]
         quotient, fraction = Signal(signed(QUOTIENT)), Signal(FRACTION)
         m.d.sync += [
             quotient.eq(_choose(self.place, [whole[p:].as_signed() for p in places])),

@@ -19,9 +19,9 @@ from .store import StoreUnit
 from .sums import SumsMemory
 from .vector import VectorUnit
 
-__all__ = ["OverlayEngine", "OverlayTop"]
+__all__ = ["ERRORS", "OverlayEngine", "OverlayTop"]
 
-ERRORS = ("read", "write", "instruction")  #: bits of ``error``
+ERRORS = ("a read of external memory", "a write of external memory", "an unknown instruction")  #: bits of ``error``
 
 
 class OverlayEngine(wiring.Component):
@@ -65,7 +65,12 @@ class OverlayEngine(wiring.Component):
         m.submodules.store = store = StoreUnit(e)
         m.submodules.scratchpad = scratchpad = Scratchpad(e)
         m.submodules.sums = sums = SumsMemory(e)
-        units = {Unit.LOAD: load, Unit.MULTIPLY: multiply, Unit.VECTOR: vector, Unit.STORE: store}
+        units: dict[Unit, LoadUnit | MultiplyUnit | VectorUnit | StoreUnit] = {
+            Unit.LOAD: load,
+            Unit.MULTIPLY: multiply,
+            Unit.VECTOR: vector,
+            Unit.STORE: store,
+        }
         wiring.connect(m, fetch.o, dispatch.i)
         for unit, part in units.items():
             wiring.connect(m, getattr(dispatch, unit.name.lower()), part.i)

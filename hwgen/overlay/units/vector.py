@@ -8,7 +8,7 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from ..engine import Engine
-from ..isa import OPCODE, Combine, Drain, Pool
+from ..isa import OPCODE, Combine, Drain, Instruction, Pool
 from .combine import CombineUnit
 from .drain import DrainUnit
 from .pool import PoolUnit
@@ -59,7 +59,7 @@ class VectorUnit(wiring.Component):
         m.submodules.drain = drain = DrainUnit(e)
         m.submodules.combine = combine = CombineUnit(e)
         m.submodules.pool = pool = PoolUnit(e)
-        parts = {Drain: drain, Combine: combine, Pool: pool}
+        parts: dict[type[Instruction], DrainUnit | CombineUnit | PoolUnit] = {Drain: drain, Combine: combine, Pool: pool}
 
         # Which part goes on. All results of another one are written before.
         there = Signal(range(DEPTH + 1))  # results on their way

@@ -1,0 +1,123 @@
+"""Programs on the engine's Verilog, in Verilator, with a model of external memory (sim/overlay.cpp)."""
+
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import HwgenError
+from ..hardware.verilator import sim_folder, verilate
+from ..hardware.verilog import convert
+from .engine import Engine
+from .isa import Instruction, Unit, encode
+from .units.top import ERRORS, OverlayTop
+
+__all__ = ["MemoryTiming", "Run", "simulate", "verilog"]
+
+NAME = "overlay"
+BEGIN = 64  #: alignment of the program in external memory
+LIMIT = 1 << 32  #: cycles
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryTiming:
+    """When external memory answers.
+
+    Parameters
+    ----------
+    latency
+        Cycles from a read's address to its first beat, and from a write's last beat to its answer. Then a beat in each cycle,
+        and up to 16 requests before the first is answered.
+    silent, period
+        It is silent in ``silent`` of every ``period`` cycles: the first ones, or at random where ``seed`` is not 0.
+    """
+
+    latency: int = 10
+    silent: int = 0
+    period: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.latency < 1:
+            raise ValueError(f"latency must be positive, not {self.latency!r}")
+        if not 0 <= self.silent < max(self.period, 1):
+            raise ValueError(f"silent must be in 0..{max(self.period, 1) - 1} (below the period), not {self.silent!r}")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """What a program did.
+
+    Parameters
+    ----------
+    cycles
+        From start to done.
+    external
+        External memory afterwards, without the program.
+    bytes_read, bytes_written
+        Of external memory, the program's among them.
+    ends
+        (unit, cycle since the start) of each instruction, in order of time; those of a unit are in the program's order.
+    """
+
+    cycles: int
+    external: np.ndarray
+    bytes_read: int
+    bytes_written: int
+    ends: tuple[tuple[Unit, int], ...]
+
+
+@cache
+def verilog(engine: Engine) -> str:
+    """The engine as Verilog-2005; its top module is ``overlay``."""
+    return convert(OverlayTop(engine), NAME)
+
+
+def simulate(
+    engine: Engine,
+    program: Sequence[Instruction],
+    external: np.ndarray,
+    memory: MemoryTiming = MemoryTiming(),
+    limit: int = LIMIT,
+) -> Run:
+    """Run a program once.
+
+    Parameters
+    ----------
+    external
+        Bytes of external memory from address 0 on; the program comes behind them.
+    limit
+        Cycles after which to give up.
+
+    Raises
+    ------
+    HwgenError
+        If a tool is missing, the program is not done by then, or the engine says that something has gone wrong.
+    """
+    model = verilate({f"{NAME}.v": verilog(engine)}, NAME, driver=sim_folder() / "overlay.cpp")
+    begin = -(-len(external) // BEGIN) * BEGIN
+    words = np.frombuffer(b"".join(map(encode, program)), np.uint8)
+    with tempfile.TemporaryDirectory(prefix="hwgen-") as name:
+        image, result, ends = (Path(name) / file for file in ("image", "result", "ends"))
+        np.concatenate([external, np.zeros(begin - len(external), np.uint8), words]).tofile(image)
+        numbers = (begin, len(program), memory.latency, memory.silent, memory.period, memory.seed, limit)
+        command = [str(model), str(image), str(result), *map(str, numbers), str(ends)]
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        if run.returncode:
+            raise HwgenError(f"the simulation of the overlay has failed: {run.stderr.strip()}")
+        cycles, error, bytes_read, bytes_written = map(int, run.stdout.split())
+        if error:
+            wrong = ", ".join(what for k, what in enumerate(ERRORS) if error >> k & 1)
+            raise HwgenError(f"the engine reports an error: {wrong}")
+        pairs = (line.split() for line in ends.read_text().splitlines())
+        return Run(
+            cycles=cycles,
+            external=np.fromfile(result, np.uint8)[: len(external)],
+            bytes_read=bytes_read,
+            bytes_written=bytes_written,
+            ends=tuple((Unit(int(unit)), int(cycle)) for unit, cycle in pairs),
+        )

@@ -1,0 +1,37 @@
+"""The same network with height and width exchanged."""
+
+from dataclasses import replace
+from typing import Any
+
+from ..graph import Conv, Dense, Graph, MaxPool, Node
+
+__all__ = ["transposed"]
+
+
+def transposed(graph: Graph) -> Graph:
+    """Of every image the columns as rows: (W, H, C). Kernels, strides and pads go along; outputs are the same integers.
+
+    Rows of the input that are longer need fewer instructions and tiles: the elements of a window's row follow each other.
+    """
+    tensors = {name: replace(t, shape=(t.shape[1], t.shape[0], t.shape[2])) for name, t in graph.tensors.items()}
+    return replace(graph, nodes=tuple(_node(node, graph) for node in graph.nodes), tensors=tensors)
+
+
+def _node(node: Node, graph: Graph) -> Node:
+    match node:
+        case Conv():
+            return replace(node, weights=node.weights.transpose(0, 1, 3, 2), **_exchanged(node))
+        case MaxPool():
+            return replace(node, **_exchanged(node))
+        case Dense():
+            height, width, channels = graph.tensors[node.inputs[0]].shape
+            columns = node.weights.reshape(-1, height, width, channels).transpose(0, 2, 1, 3)
+            return replace(node, weights=columns.reshape(node.weights.shape))
+        case _:
+            return node
+
+
+def _exchanged(node: Conv | MaxPool) -> dict[str, Any]:
+    top, left, bottom, right = node.pads
+    pairs: dict[str, Any] = {name: getattr(node, name)[::-1] for name in ("kernel", "strides", "dilations")}
+    return pairs | {"pads": (left, top, right, bottom)}
