@@ -156,8 +156,8 @@ def tables_of(node: Add | Table, graph: Graph) -> Tables:
     if isinstance(node, Table):
         values = node.table.astype(np.int64) - up << SHIFTS[0]
         return Tables(a=values, b=np.zeros(256, np.int64), shift=SHIFTS[0], window=-1, odd=0, lo=-128, hi=127)
-    operands = (graph.tensors[name].type for name in (*node.inputs, node.output))
-    params, contents = add_block(*operands, node.lo, node.hi, lanes=1, words=1)
+    first, second, result = (graph.tensors[name].type for name in (*node.inputs, node.output))
+    params, contents = add_block(first, second, result, node.lo, node.hi, lanes=1, words=1)
     if not isinstance(params, AddParams) or not isinstance(contents, AddTables) or params.fixes:
         raise HwgenError(f"{node.name}: no two tables add up to what ONNX Runtime computes; {INSTEAD}")
     shift = next((s for s in SHIFTS if s >= params.shift), params.shift)
