@@ -226,31 +226,31 @@ class _Lowering:
             y_step=part.strides[0] * source.row, weights=weights, sums=first, first=1,
         )  # fmt: skip
         self.program.append(multiply)
-        (c0, s0, d0), (c1, s1, d1) = _fixes(node, sums, part)
-        self.program.append(
-            Drain(
-                sums=first,
-                target=target.at(band.y, band.x, part.first),
-                x_count=band.width,
-                x_step=target.shape[2],
-                y_count=band.height,
-                y_step=target.row,
-                channels=part.count,
-                scales=scales,
-                steps=sums.steps,
-                shift=sums.shift,
-                window=sums.window,
-                odd=sums.exact.odd,
-                lo=sums.lo,
-                hi=sums.hi,
-                fix0_column=c0,
-                fix0_sum=s0,
-                fix0_delta=d0,
-                fix1_column=c1,
-                fix1_sum=s1,
-                fix1_delta=d1,
+        for channels, (fix0, fix1) in _corrections(node, sums, part):
+            self.program.append(
+                Drain(
+                    sums=first,
+                    target=target.at(band.y, band.x, part.first),
+                    x_count=band.width,
+                    x_step=target.shape[2],
+                    y_count=band.height,
+                    y_step=target.row,
+                    channels=channels,
+                    scales=scales,
+                    steps=sums.steps,
+                    shift=sums.shift,
+                    window=sums.window,
+                    odd=sums.exact.odd,
+                    lo=sums.lo,
+                    hi=sums.hi,
+                    fix0_column=fix0[0],
+                    fix0_sum=fix0[1],
+                    fix0_delta=fix0[2],
+                    fix1_column=fix1[0],
+                    fix1_sum=fix1[1],
+                    fix1_delta=fix1[2],
+                )
             )
-        )
 
     def _sums(self, count: int) -> int:
         """The first entry of so many; in the other half than the last ones, as each is read at one place at a time."""
@@ -376,12 +376,28 @@ def _saying(what: str) -> Iterator[None]:
         raise HwgenError(f"{what}: {error}; {INSTEAD}") from None
 
 
-def _fixes(node: Node, sums: Sums, part: Part) -> list[tuple[int, int, int]]:
-    """(column, sum, delta) of the two corrections of a part; those that it does not need are 0."""
-    fixes = [(c - part.first, s, d) for c, s, d in sums.exact.fixes.tolist() if 0 <= c - part.first < part.count]
-    if len(fixes) > 2:
-        raise HwgenError(
-            f"{node.name}: {len(fixes)} sums of output channels {part.first}..{part.first + part.count - 1} need a correction, "
-            f"and the engine has two; {INSTEAD}"
-        )
-    return [*fixes, (0, 0, 0), (0, 0, 0)][:2]
+def _corrections(node: Node, sums: Sums, part: Part) -> Iterator[tuple[int, list[tuple[int, int, int]]]]:
+    """How many channels to requantise with which two corrections (column, sum, delta; 0 for none).
+
+    First all of them, with those of the highest columns; where there are more than two, then fewer again with the next ones.
+    """
+    left = [(c - part.first, s, d) for c, s, d in sums.exact.fixes.tolist() if 0 <= c - part.first < part.count]
+    channels = part.count
+    while True:
+        columns = sorted({column for column, _, _ in left}, reverse=True)
+        chosen: list[tuple[int, int, int]] = []
+        for column in columns:
+            more = [fix for fix in left if fix[0] == column]
+            if len(chosen) + len(more) > 2:
+                break
+            chosen += more
+        if left and not chosen:
+            raise HwgenError(
+                f"{node.name}: {len(more)} sums of output channel {part.first + columns[0]} need a correction, "
+                f"and the engine has two; {INSTEAD}"
+            )
+        yield channels, [*chosen, (0, 0, 0), (0, 0, 0)][:2]
+        left = [fix for fix in left if fix not in chosen]
+        if not left:
+            return
+        channels = max(column for column, _, _ in left) + 1
