@@ -52,11 +52,11 @@ def test_addresses_out_of_range(machine, instruction, message):
         machine.run([Fill(), instruction, End()])
 
 
-def test_multipliers_have_as_many_bytes_as_the_instruction_says(machine):
+def test_multipliers_have_as_many_digits_as_the_instruction_says(machine):
     machine.scales["mult"] = 1 << 8
     machine.run([Drain(steps=2, shift=4), End()])
     wrong = Drain(steps=1, shift=2)
-    with pytest.raises(ProgramError, match=f"^{re.escape(f'instruction 0, {wrong}: multipliers have 1 bytes, not more')}$"):
+    with pytest.raises(ProgramError, match=f"^{re.escape(f'instruction 0, {wrong}: multipliers have 1 digits, not more')}$"):
         machine.run([wrong, End()])
 
 

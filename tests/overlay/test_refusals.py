@@ -1,6 +1,7 @@
 """Networks that the overlay's compiler refuses: which, why, and what to do instead."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -11,52 +12,22 @@ from hwgen.arith import IntType
 from hwgen.demo import MODEL
 from hwgen.errors import HwgenError
 from hwgen.frontend import import_model, load_onnx
-from hwgen.overlay import lower
+from hwgen.overlay import exact, lower
 from hwgen.overlay.engine import Engine
-from hwgen.overlay.isa import Load
-from hwgen.overlay.lower import compile_graph
+from hwgen.overlay.isa import Drain, Load
+from hwgen.overlay.lower import Compiled, compile_graph
+from hwgen.overlay.machine import Machine
 from tests.network_specs import Dense, NetworkSpec, Pool
+from tests.overlay.graphs import INT8, conv, dense, network, pool
 from tests.random_networks import build
 
 ENGINE = Engine(rows=16, columns=16, lanes=8, scratchpad=1 << 22, weights=1 << 14, sums=1 << 14, scales=2048)
 DIGITS = import_model(load_onnx(MODEL))
-INT8 = g.QuantType(integer=IntType(8), scale=0.5, zero_point=3)
 
 
 def refused(graph: g.Graph, message: str, engine: Engine = ENGINE) -> None:
     with pytest.raises(HwgenError, match=f"^{re.escape(message)}$"):
         compile_graph(graph, engine)
-
-
-def network(shape: tuple[int, int, int], *nodes: g.Node, kind: g.QuantType = INT8) -> g.Graph:
-    """Of tensors of one type; the input is x."""
-    tensors = {"x": g.Tensor(name="x", shape=shape, type=kind)}
-    for node in nodes:
-        made = g.output_shape(node, [tensors[i] for i in node.inputs])
-        tensors[node.output] = g.Tensor(name=node.output, shape=made, type=kind)
-    host = g.HostTensor(name="x", layout=g.Layout(axes=(0, 1, 2), shape=(1, *shape)), dtype="int8")
-    return g.Graph(
-        name="net", nodes=nodes, tensors=tensors, input="x", output=nodes[-1].output, host_input=host, host_output=host
-    ).check()
-
-
-def linear(weights: np.ndarray) -> dict[str, object]:
-    return {
-        "name": "sums", "inputs": ("x",), "output": "y", "weights": weights, "bias": np.zeros(len(weights), np.int64),
-        "scale": np.full(len(weights), 0.01, np.float32), "lo": -128, "hi": 127,
-    }  # fmt: skip
-
-
-def conv(outputs: int, inputs: int, size: int = 1, **options: object) -> g.Conv:
-    return g.Conv(**linear(np.ones((outputs, inputs, size, size), np.int64)), kernel=(size, size), **options)
-
-
-def dense(outputs: int, inputs: int) -> g.Dense:
-    return g.Dense(**linear(np.ones((outputs, inputs), np.int64)))
-
-
-def pool(**options: object) -> g.MaxPool:
-    return g.MaxPool(name="pool", inputs=("x",), output="y", **options)
 
 
 COPY = g.Table(name="copy", inputs=("x",), output="y", table=np.arange(-128, 128), function="Clip")
@@ -98,8 +69,8 @@ def test_operators(spec, message):
             "conv1: its inputs and output take 1856 bytes with borders and 32 spare ones, and the scratchpad has 16; "
             "choose a larger one",
         ),
-        ({"weights": 64}, "conv0: 48 entries of weights do not fit into half of the engine's 64; choose an engine with more"),
-        ({"scales": 8}, "conv0: 8 entries of scales do not fit into half of the engine's 8; choose an engine with more"),
+        ({"weights": 47}, "conv0: 48 entries of weights do not fit into the engine's 47; choose an engine with more"),
+        ({"scales": 8}, "conv1: 16 entries of scales do not fit into the engine's 8; choose an engine with more"),
     ],
     ids=str,
 )
@@ -139,22 +110,48 @@ def test_weights_that_one_instruction_cannot_load():
     assert max(i.size for i in program if isinstance(i, Load)) == 4080 * 256
 
 
-def test_sums_to_correct(monkeypatch):
-    def sums(fixes):
-        def made(node, graph):
-            exact = real(node, graph)
-            return replace(exact, exact=replace(exact.exact, fixes=np.array(fixes)))
+def corrected(monkeypatch, *fixes: tuple[int, int, int]) -> Callable[[], Compiled]:
+    """Compiles a convolution of 40 channels, each the sum of its 4 inputs, with these corrections (channel, sum, delta)."""
 
-        return made
+    def sums(node, graph, engine):
+        made = real(node, graph, engine)
+        return replace(made, exact=replace(made.exact, fixes=np.array(fixes, np.int64).reshape(-1, 3)))
 
-    real, graph = lower.sums_of, network((1, 1, 4), conv(40, 4))
-    monkeypatch.setattr(lower, "sums_of", sums([(15, 0, 1), (16, -5, 1), (31, 7, -1), (32, 0, 1)]))
-    drains = [i for i in compile_graph(graph, ENGINE).program if isinstance(i, lower.Drain)]
-    assert [(i.fix0_column, i.fix0_sum, i.fix0_delta, i.fix1_column, i.fix1_sum, i.fix1_delta) for i in drains] == [
-        (15, 0, 1, 0, 0, 0), (0, -5, 1, 15, 7, -1), (0, 0, 1, 0, 0, 0),
-    ]  # fmt: skip
-    monkeypatch.setattr(lower, "sums_of", sums([(16, 0, 1), (20, 0, 1), (31, 0, 1)]))
-    refused(graph, "sums: 3 sums of output channels 16..31 need a correction, and the engine has two; use --style dataflow")
+    real = exact.sums_of
+    monkeypatch.setattr(lower, "sums_of", sums)
+    return lambda: compile_graph(network((1, 1, 4), conv(40, 4)), ENGINE)
+
+
+@pytest.mark.parametrize(
+    ("fixes", "drains"),
+    [
+        ([(15, 0, 1), (16, -5, 1), (31, 7, -1), (32, 0, 1)], [16, 16, 8]),
+        ([(16, 6, 1), (20, 6, -1), (31, 6, 1)], [16, 16, 1, 8]),
+        ([(3, 6, 1), (3, 5, -1), (4, 6, 1), (15, 6, -1), (39, 6, -2)], [16, 4, 16, 8]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("total", [0, 5, 6, 7])
+def test_sums_to_correct(monkeypatch, fixes, drains, total):
+    """More than two of a tile: requantised again, up to the highest channel of those that are left."""
+    made = {}
+    for name, some in (("plain", []), ("corrected", fixes)):
+        compiled = corrected(monkeypatch, *some)()
+        memory = Machine(ENGINE, compiled.external.copy())
+        memory.external[compiled.input : compiled.input + 4] = total, 0, 0, 0
+        memory.run(compiled.program)
+        made[name] = memory.external[compiled.output :][:40].view(np.int8).astype(int)
+    wanted = made["plain"].copy()
+    for channel, of, delta in fixes:
+        wanted[channel] += delta * (of == total)
+    assert (made["corrected"] == wanted).all()
+    assert [i.channels for i in compiled.program if isinstance(i, Drain)] == drains
+
+
+def test_more_sums_of_a_channel_than_the_engine_corrects(monkeypatch):
+    message = "sums: 3 sums of output channel 20 need a correction, and the engine has two; use --style dataflow"
+    with pytest.raises(HwgenError, match=f"^{re.escape(message)}$"):
+        corrected(monkeypatch, (16, 0, 1), (20, 0, 1), (20, 1, 1), (20, 2, 1))()
 
 
 @pytest.mark.parametrize("node", [pool(kernel=(2, 2)), TWICE, conv(2, 2), conv(2, 2, 3, pads=(1, 1, 1, 1))])
@@ -166,18 +163,3 @@ def test_wide_tensors(node):
 def test_two_values_in_one_border():
     nodes = replace(pool(kernel=(3, 3), pads=(1, 1, 1, 1)), output="z"), conv(2, 2, 3, pads=(1, 1, 1, 1))
     refused(network((4, 4, 2), *nodes), "tensor x: its readers pad it with different values, [-128, 3]; use --style dataflow")
-
-
-@pytest.mark.parametrize(
-    ("engine", "message"),
-    [
-        ({"bus": 5}, "bus must be 4, 8, 16 or 32 bytes, not 5"),
-        ({"rows": 0}, "rows must be positive, not 0"),
-        ({"taps": 17}, "taps must be at most 16 (rows), not 17"),
-        ({"scratchpad": 100}, "scratchpad must be a multiple of 16 bytes (banks), not 100"),
-    ],
-    ids=str,
-)
-def test_engines(engine, message):
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        replace(ENGINE, **engine)
