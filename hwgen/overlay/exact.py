@@ -1,53 +1,67 @@
 """Exact arithmetic in the engine's number formats."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..errors import HwgenError
 from ..graph import Add, GlobalAveragePool, Graph, Linear, Table
-from ..requantise import Requantisation, requantise, requantise_at
 from ..templates.add import AddParams, AddTables, add_block
 from .engine import Engine
 from .isa import PLACES, SHIFTS
 
-__all__ = ["INSTEAD", "Sums", "Tables", "stored", "sums_of", "tables_of"]
+__all__ = ["INSTEAD", "Scales", "Sums", "Tables", "nearest", "scales_of", "stored", "sums_of", "tables_of"]
 
-MULT_BITS, SHIFT_MAX, TOTAL_BITS = 32, 40, 41  #: of a requantiser; of its running sum at the end
+MULT_BITS, SHIFT_MAX, TOTAL_BITS = 44, 60, 41  #: of a requantiser; of its running sum at the end
 INSTEAD = "use --style dataflow"
-FINEST, COARSEST = 20, 13  #: bits of a quotient's fraction that decide on a tie
+MANTISSA = 24  #: bits of a float32's
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sums:
-    """Weighted sums of stored activations, and what is made of them.
+    """Weighted sums of stored activations, and what ONNX Runtime makes of them.
+
+    ``y = clip(rint(float32(sum + bias) * scale) + zero, lo, hi)``, the product rounded to a float32 too.
 
     Parameters
     ----------
     weights
         int8, output channels first.
-    exact
-        Of a shift that 4 divides.
-    steps
-        Digits of the multipliers.
+    bias
+        (O,) integers.
+    scale
+        (O,) float32; 0 where the output does not depend on the sum.
+    largest
+        (O,) magnitudes that ``sum + bias`` cannot exceed.
     """
 
+    name: str
     weights: np.ndarray
-    exact: Requantisation
-    steps: int
+    bias: np.ndarray
+    scale: np.ndarray
+    largest: np.ndarray
+    zero: int
     lo: int
     hi: int
 
-    @property
-    def shift(self) -> int:
-        """The field of :class:`hwgen.overlay.isa.Drain`."""
-        return self.exact.shift // 4
 
-    @property
-    def window(self) -> int:
-        """The field of :class:`hwgen.overlay.isa.Drain`."""
-        return 0 if self.exact.window < 0 else self.exact.shift - self.exact.window - 12
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scales:
+    """The exact products of :class:`Sums`, of some channels: ``mult / 2**(4 * shift)`` is the scale.
+
+    Parameters
+    ----------
+    mult, offset
+        (channels,) int64; the offset holds the bias, and half a unit.
+    shift, steps
+        Fields of :class:`hwgen.overlay.isa.Drain`.
+    """
+
+    mult: np.ndarray
+    offset: np.ndarray
+    shift: int
+    steps: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,7 +85,25 @@ def stored(graph: Graph, tensor: str) -> int:
     return 0 if element.signed else 128
 
 
-def sums_of(node: Linear | GlobalAveragePool, graph: Graph, engine: Engine) -> Sums:
+def nearest(x: Any, shift: int) -> Any:
+    """``rint(float32(x / 2**shift - 1/2))`` of integers x, where that is within -256..256; beyond, something as far.
+
+    The number is rounded to a float32 first. So it becomes a tie, which goes to the even neighbour, where it is within half a
+    unit in the last place of the float32 halfway between two integers.
+    """
+    quotient, rest = x >> shift, x & (1 << shift) - 1
+    # Halfway below the quotient, and above: the float32's exponent, and how far from it ties reach.
+    above = rest <= (1 << shift) >> MANTISSA + 1 - _bits(quotient - 1) + (quotient == 0)
+    below = (1 << shift) - rest <= (1 << shift) >> MANTISSA + 1 - _bits(quotient) + (quotient == 0)
+    return quotient + (quotient & 1) * (below.astype(np.int64) - above)
+
+
+def _bits(n: Any) -> Any:
+    """Bits of ``n``, or of its complement where it is negative; at most 8."""
+    return np.minimum(np.frexp(np.where(n < 0, ~n, n).astype(np.float64))[1].astype(np.int64), 8)
+
+
+def sums_of(node: Linear | GlobalAveragePool, graph: Graph) -> Sums:
     """The arithmetic of a node; ``HwgenError`` where the engine's formats are too narrow for it."""
     source, result = graph.tensors[node.inputs[0]], graph.tensors[node.output]
     away, up = stored(graph, source.name), stored(graph, result.name)
@@ -90,62 +122,44 @@ def sums_of(node: Linear | GlobalAveragePool, graph: Graph, engine: Engine) -> S
     if max(-low.min(), high.max()) >> 31:
         raise HwgenError(f"{node.name}: sums of up to {max(-low.min(), high.max())} do not fit into 32 bits; {INSTEAD}")
     zero = source.type.zero_point - away
-    arguments = (scale, result.type.zero_point - up, lo - up, hi - up, bias - zero * flat.sum(1), low, high)
-    exact = requantise(*arguments)
-    if exact.window >= 0 and not COARSEST <= exact.shift - exact.window <= FINEST:
-        exact = _within(arguments, exact)
-    weights = weights * (exact.mult != 0).reshape(-1, *(1,) * (weights.ndim - 1))
-    largest = np.maximum(-low, high)
-    for more in range(-exact.shift % 4, SHIFT_MAX - exact.shift + 1, 4):
-        finer = _finer(exact, more)
-        steps = _steps(finer, engine)
-        made = Sums(weights=weights, exact=finer, steps=steps, lo=lo - up, hi=hi - up)
-        fits = _largest(finer, largest) >> TOTAL_BITS - 1 + engine.digit * (steps - 1) == 0
-        if (
-            fits
-            and finer.mult.max() >> MULT_BITS == 0
-            and 0 <= made.window <= 8
-            and 0 <= engine.place(made.shift, steps) < PLACES
-        ):
-            return made
+    bias = bias - zero * flat.sum(1)
+    largest = np.maximum(np.abs(low + bias), np.abs(high + bias))
+    scale = np.where(largest * scale.astype(np.float64) < 0.499, np.float32(0), scale)
+    rounded = (largest > 1 << MANTISSA) & (scale > 0) & (scale < 257 / (1 << MANTISSA))
+    if rounded.any():
+        raise HwgenError(
+            f"{node.name}: ONNX Runtime rounds sums of up to {int(largest[rounded].max())} with a scale of "
+            f"{scale[rounded].min():.3g}, the overlay does not; {INSTEAD}"
+        )
+    return Sums(
+        name=node.name, weights=weights, bias=bias, scale=scale, largest=largest, zero=result.type.zero_point - up,
+        lo=lo - up, hi=hi - up,
+    )  # fmt: skip
+
+
+def scales_of(sums: Sums, first: int, count: int, engine: Engine) -> Scales:
+    """Of some channels; ``HwgenError`` where the engine's formats are too narrow for them."""
+    channels = slice(first, first + count)
+    mantissa, exponent = np.frexp(sums.scale[channels].astype(np.float64))
+    mantissa = (mantissa * (1 << MANTISSA)).astype(np.int64)  # scale = mantissa * 2**(exponent - MANTISSA)
+    used = mantissa != 0
+    least = MANTISSA - int(exponent[used].min()) if used.any() else 0  # bits behind the binary point
+    for shift in range(max(1, -(-least // 4)), SHIFT_MAX // 4 + 1):
+        places = np.where(used, 4 * shift - MANTISSA + exponent, 0)
+        if places.max() > MULT_BITS - MANTISSA:
+            break
+        mult = mantissa << places
+        steps = max(1, -(-int(mult.max()).bit_length() // engine.digit))
+        while engine.place(shift, steps) >= PLACES:
+            steps += 1
+        half = 1 << 4 * shift - 1
+        most = max(a * m + half for a, m in zip(sums.largest[channels].tolist(), mult.tolist(), strict=True))
+        if engine.place(shift, steps) >= 0 and most >> TOTAL_BITS - 1 + engine.digit * (steps - 1) == 0 and most >> 63 == 0:
+            return Scales(mult=mult, offset=sums.bias[channels] * mult + half, shift=shift, steps=steps)
     raise HwgenError(
-        f"{node.name}: requantising as ONNX Runtime does takes a multiplier of {int(exact.mult.max()).bit_length()} bits, "
-        f"a shift of {exact.shift} and {exact.shift - exact.window} bits for ties, more than the engine has; {INSTEAD}"
+        f"{sums.name}: scales of output channels {first}..{first + count - 1}, from {sums.scale[channels].min():.3g} to "
+        f"{sums.scale[channels].max():.3g}, do not fit into {MULT_BITS} bits; {INSTEAD}"
     )
-
-
-def _finer(exact: Requantisation, bits: int) -> Requantisation:
-    """The same with so many more bits behind the binary point."""
-    return replace(
-        exact,
-        shift=exact.shift + bits,
-        window=exact.window + bits if exact.window >= 0 else -1,
-        mult=exact.mult << bits,
-        offset=exact.offset << bits,
-    )
-
-
-def _steps(exact: Requantisation, engine: Engine) -> int:
-    """Digits of the largest multiplier; more where the engine's binary point wants it."""
-    steps = max(1, -(-int(exact.mult.max()).bit_length() // engine.digit))
-    while engine.place(exact.shift // 4, steps) >= PLACES:
-        steps += 1
-    return steps
-
-
-def _largest(exact: Requantisation, sums: np.ndarray) -> int:
-    """The largest of what is shifted."""
-    return max(s * m + abs(o) for s, m, o in zip(sums.tolist(), exact.mult.tolist(), exact.offset.tolist(), strict=True))
-
-
-def _within(arguments: tuple[Any, ...], least: Requantisation) -> Requantisation:
-    """With as many bits for ties as the engine compares; ``least`` where there is none."""
-    for shift in range(max(least.shift, FINEST), SHIFT_MAX):
-        for bits in range(COARSEST, FINEST + 1):
-            found = requantise_at(*arguments, shift=shift, window=shift - bits, fixes=0)
-            if found is not None:
-                return found
-    return least
 
 
 def tables_of(node: Add | Table, graph: Graph) -> Tables:

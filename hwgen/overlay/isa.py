@@ -42,7 +42,7 @@ WORD = 32  #: bytes of an instruction
 OPCODE = 4  #: bits
 PLACES = 4  #: of the binary point in a requantiser, see :meth:`hwgen.overlay.engine.Engine.place`
 SHIFTS = (16, 18, 20, 22)  #: of a Combine
-SCALE = np.dtype([("mult", "<u4"), ("offset", "<i8"), ("none", "<u4")])  #: an entry of the scales
+SCALE = np.dtype([("mult", "<u8"), ("offset", "<i8")])  #: an entry of the scales
 
 
 class FieldError(ValueError):
@@ -116,9 +116,9 @@ class Move(Instruction):
 class Load(Move):
     """Read rows of bytes from external memory; in the scratchpad at any address, elsewhere one entry after the other.
 
-    An entry of the weights is a row of the array, a byte for each column; of the scales 16 bytes (multiplier 4, offset 8,
-    none 4, least significant first); of the tables 4 bytes. An entry begins with a beat of the bus, unless a beat holds several
-    whole ones.
+    An entry of the weights is a row of the array, a byte for each column; of the scales 16 bytes (multiplier 8, of which 44
+    bits count, offset 8, least significant first); of the tables 4 bytes. An entry begins with a beat of the bus, unless a beat
+    holds several whole ones.
     """
 
     opcode, unit = 0, Unit.LOAD
@@ -170,8 +170,8 @@ class Multiply(Instruction):
 class Drain(Instruction):
     """Requantise sums into the scratchpad.
 
-    ``y = clip(round_half_even(mult * sum + offset, 4 * shift, window, odd) + delta, lo, hi)`` with the scale of the column, see
-    :func:`hwgen.arith.round_half_even`; ``delta`` is 0 but for the two sums of two columns that are named.
+    ``y = clip(nearest(mult * sum + offset, 4 * shift) + zero, lo, hi)`` with the scale of the column: a product in float32,
+    rounded to an integer, see :func:`hwgen.overlay.exact.nearest`.
     """
 
     opcode, unit = 3, Unit.VECTOR
@@ -185,16 +185,9 @@ class Drain(Instruction):
     scales: int = _number(12, "scale of the first column, a multiple of the lanes")
     steps: int = _count("digits of the largest multiplier", 3)
     shift: int = _number(4, "a quarter of the shift, in 0..3 once 2 and digit / 4 * (steps - 1) are subtracted")
-    window: int = _number(4, "0: none; n: 12 + n bits below the quotient decide on a tie")
-    odd: int = _number(1, "parity of quotients that give way")
+    zero: int = _number(8, "what is added", signed=True)
     lo: int = _number(8, "least result", signed=True, default=-128)
     hi: int = _number(8, "largest result", signed=True, default=127)
-    fix0_column: int = _number(8, "column of the first correction")
-    fix0_sum: int = _number(32, "its sum", signed=True)
-    fix0_delta: int = _number(2, "what is added there; 0: none", signed=True)
-    fix1_column: int = _number(8, "the second correction")
-    fix1_sum: int = _number(32, "its sum", signed=True)
-    fix1_delta: int = _number(2, "what is added there; 0: none", signed=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import HwgenError
 from ..graph import Add, Concat, GlobalAveragePool, Graph, Linear, MaxPool, Node, Table
 from .engine import Engine
-from .exact import INSTEAD, Sums, Tables, stored, sums_of, tables_of
+from .exact import INSTEAD, Scales, Sums, Tables, scales_of, stored, sums_of, tables_of
 from .isa import SCALE, Combine, Drain, End, FieldError, Instruction, Load, Multiply, Place, Pool, Store
 from .places import Band, External, Placed, bands, fills, unplaced
 from .schedule import schedule
@@ -199,24 +199,27 @@ class _Lowering:
     # Weighted sums
 
     def _linear(self, node: Linear | GlobalAveragePool, nodes: list[Node]) -> Iterator[int]:
-        sums = sums_of(node, self.graph, self.engine)
+        sums = sums_of(node, self.graph)
         target = self.here[node.output]
         made = list(parts(node, sums, self.here[node.inputs[0]], self.engine))
-        scales = self._load_scales(node, sums, made)
+        exact = [scales_of(sums, part.first, part.count, self.engine) for part in made]
+        scales = self._load_scales(node, exact)
         weights, loaded = 0, np.zeros(0)
-        for part in made:
+        for part, scale in zip(made, exact, strict=True):
             if not np.array_equal(part.weights, loaded):
                 loaded = part.weights
                 weights = self._load(node, Place.WEIGHTS, loaded.view(np.uint8), self.engine.weights)
             if part is made[0]:
                 self._borders(nodes)
             for band in bands(target, self.engine):
-                self._band(node, sums, part, band, weights, scales)
+                self._band(node, sums, part, scale, band, weights, scales)
                 if part is made[-1] and band.x + band.width == target.shape[1]:
                     yield band.y + band.height
-            scales += self._of_lanes(part)
+            scales += self._of_lanes(scale)
 
-    def _band(self, node: Linear | GlobalAveragePool, sums: Sums, part: Part, band: Band, weights: int, scales: int) -> None:
+    def _band(
+        self, node: Linear | GlobalAveragePool, sums: Sums, part: Part, scale: Scales, band: Band, weights: int, scales: int
+    ) -> None:
         """Make sums, and outputs of them; ``weights``, ``scales``: first entries."""
         source, target = self.here[node.inputs[0]], self.here[node.output]
         first = self._sums(band.height * band.width)
@@ -226,31 +229,23 @@ class _Lowering:
             y_step=part.strides[0] * source.row, weights=weights, sums=first, first=1,
         )  # fmt: skip
         self.program.append(multiply)
-        for channels, (fix0, fix1) in _corrections(node, sums, part):
-            self.program.append(
-                Drain(
-                    sums=first,
-                    target=target.at(band.y, band.x, part.first),
-                    x_count=band.width,
-                    x_step=target.shape[2],
-                    y_count=band.height,
-                    y_step=target.row,
-                    channels=channels,
-                    scales=scales,
-                    steps=sums.steps,
-                    shift=sums.shift,
-                    window=sums.window,
-                    odd=sums.exact.odd,
-                    lo=sums.lo,
-                    hi=sums.hi,
-                    fix0_column=fix0[0],
-                    fix0_sum=fix0[1],
-                    fix0_delta=fix0[2],
-                    fix1_column=fix1[0],
-                    fix1_sum=fix1[1],
-                    fix1_delta=fix1[2],
-                )
+        self.program.append(
+            Drain(
+                sums=first,
+                target=target.at(band.y, band.x, part.first),
+                x_count=band.width,
+                x_step=target.shape[2],
+                y_count=band.height,
+                y_step=target.row,
+                channels=part.count,
+                scales=scales,
+                steps=scale.steps,
+                shift=scale.shift,
+                zero=sums.zero,
+                lo=sums.lo,
+                hi=sums.hi,
             )
+        )
 
     def _sums(self, count: int) -> int:
         """The first entry of so many; in the other half than the last ones, as each is read at one place at a time."""
@@ -275,20 +270,19 @@ class _Lowering:
         self.program.append(Load(place=place, external=self.external.put(external), local=first, size=external.nbytes))
         return first
 
-    def _load_scales(self, node: Node, sums: Sums, made: list[Part]) -> int:
+    def _load_scales(self, node: Node, exact: list[Scales]) -> int:
         """Those of each part begin with a word of the lanes."""
-        content = np.zeros(sum(self._of_lanes(part) for part in made), SCALE)
+        content = np.zeros(sum(map(self._of_lanes, exact)), SCALE)
         start = 0
-        for part in made:
-            of_part = slice(part.first, part.first + part.count)
-            content["mult"][start : start + part.count] = sums.exact.mult[of_part]
-            content["offset"][start : start + part.count] = sums.exact.offset[of_part]
-            start += self._of_lanes(part)
+        for scales in exact:
+            here = content[start : start + len(scales.mult)]
+            here["mult"], here["offset"] = scales.mult, scales.offset
+            start += self._of_lanes(scales)
         return self._load(node, Place.SCALES, content.view(np.uint8).reshape(-1, SCALE.itemsize), self.engine.scales)
 
-    def _of_lanes(self, part: Part) -> int:
+    def _of_lanes(self, scales: Scales) -> int:
         """Scales of a part, up to whole words of the lanes."""
-        return -(-part.count // self.engine.lanes) * self.engine.lanes
+        return -(-len(scales.mult) // self.engine.lanes) * self.engine.lanes
 
     # The rest
 
@@ -374,30 +368,3 @@ def _saying(what: str) -> Iterator[None]:
         yield
     except FieldError as error:
         raise HwgenError(f"{what}: {error}; {INSTEAD}") from None
-
-
-def _corrections(node: Node, sums: Sums, part: Part) -> Iterator[tuple[int, list[tuple[int, int, int]]]]:
-    """How many channels to requantise with which two corrections (column, sum, delta; 0 for none).
-
-    First all of them, with those of the highest columns; where there are more than two, then fewer again with the next ones.
-    """
-    left = [(c - part.first, s, d) for c, s, d in sums.exact.fixes.tolist() if 0 <= c - part.first < part.count]
-    channels = part.count
-    while True:
-        columns = sorted({column for column, _, _ in left}, reverse=True)
-        chosen: list[tuple[int, int, int]] = []
-        for column in columns:
-            more = [fix for fix in left if fix[0] == column]
-            if len(chosen) + len(more) > 2:
-                break
-            chosen += more
-        if left and not chosen:
-            raise HwgenError(
-                f"{node.name}: {len(more)} sums of output channel {part.first + columns[0]} need a correction, "
-                f"and the engine has two; {INSTEAD}"
-            )
-        yield channels, [*chosen, (0, 0, 0), (0, 0, 0)][:2]
-        left = [fix for fix in left if fix not in chosen]
-        if not left:
-            return
-        channels = max(column for column, _, _ in left) + 1

@@ -4,6 +4,7 @@ import numpy as np
 
 from ..arith import round_half_even
 from .engine import Engine
+from .exact import nearest
 from .isa import PLACES, SCALE, SHIFTS, Combine, Drain, End, Fill, Instruction, Load, Move, Multiply, Place, Pool, Store
 
 __all__ = ["Machine", "ProgramError"]
@@ -134,14 +135,7 @@ class Machine:
             raise IndexError(f"shift must be in {least}..{least + PLACES - 1} for {i.steps} steps, not {i.shift}")
         shift = 4 * i.shift
         sums = self.sums[i.sums : i.sums + count, : i.channels]
-        x = sums * scale["mult"].astype(np.int64) + scale["offset"]
-        y = round_half_even(x, shift, shift - 12 - i.window if i.window else -1, i.odd)
-        for column, total, delta in (
-            (i.fix0_column, i.fix0_sum, i.fix0_delta),
-            (i.fix1_column, i.fix1_sum, i.fix1_delta),
-        ):
-            if delta:
-                y[:, column] += delta * (sums[:, column] == total)
+        y = nearest(sums * scale["mult"].astype(np.int64) + scale["offset"], shift) + i.zero
         places = i.target + _grid((i.y_count, i.y_step), (i.x_count, i.x_step), (i.channels, 1))
         self.scratchpad[self._local(places).reshape(count, -1)] = np.clip(y, i.lo, i.hi)
 

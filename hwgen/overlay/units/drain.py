@@ -86,25 +86,17 @@ class DrainUnit(wiring.Component):
                 m.d.sync += active.eq(0)
 
         # What goes with a lot, from its first to its last step, and the rules of its instruction.
-        column = 1 + lane_bits
-        info = data.StructLayout({"target": Target(e), "fix0": column, "fix1": column})
-        here, held = Signal(info), Signal(info)
-        fixes = [Cat((column >> lane_bits) == lot, column[:lane_bits]) for column in (d.fix0_column, d.fix1_column)]
+        here, held = Signal(Target(e)), Signal(Target(e))
         m.d.comb += [
-            here.target.address.eq(loops.address[0]),
-            here.target.count.eq(Mux(loops.last[0], rest(d.channels, e.lanes), e.lanes)),
-            here.target.ends.eq(ends),
-            here.target.signal.eq(d.signal),
-            here.fix0.eq(fixes[0]),
-            here.fix1.eq(fixes[1]),
+            here.address.eq(loops.address[0]),
+            here.count.eq(Mux(loops.last[0], rest(d.channels, e.lanes), e.lanes)),
+            here.ends.eq(ends),
+            here.signal.eq(d.signal),
         ]
         with m.If(go):
             m.d.sync += held.eq(here)
         now = Mux(go, here.as_value(), held.as_value())
         working, complete = go | (step != 0), Mux(go, d.steps == 1, step == 1)
-        late = data.View(info, delayed(m, now, START, "info"))
-        totals = delayed(m, Cat(d.fix0_sum, d.fix0_delta, d.fix1_sum, d.fix1_delta), START, "fixes")
-        changes = [(late.fix0, totals[:32], totals[32:34]), (late.fix1, totals[34:66], totals[66:68])]
 
         # Scales and sums of the lanes.
         opening, load = delayed(m, go & opens, START - 1, "opening"), delayed(m, go, START - 1, "load")
@@ -122,27 +114,23 @@ class DrainUnit(wiring.Component):
             delayed(m, value, START, name) for name, value in (("begins", go), ("valid", working), ("last", complete))
         )
         place = d.shift - 2 - (e.digit // 4) * (d.steps - 1)
-        rounding = Cat(place[:2], d.window, d.odd, d.lo, d.hi)
+        rounding = Cat(place[:2], d.zero, d.lo, d.hi)
         rounding = data.View(Rounding(), delayed(m, rounding, START, "rounding"))
         m.submodules.rules = rules = Rules(e.digit)
         m.d.comb += rules.of_last_step.eq(rounding)
         for n in range(e.lanes):
             lane = Lane(e.digit)
             m.submodules[f"lane_{n}"] = lane
-            delta: Any = 0
-            for fix, total, change in changes:
-                delta = delta + Mux(fix[0] & (fix[1:] == n) & (hold[n] == total.as_signed()), change.as_signed(), 0)
             m.d.comb += [
                 lane.begin.eq(begins),
                 lane.valid.eq(valid),
                 lane.sum.eq(hold[n]),
                 lane.scale.eq(scale[n]),
-                lane.delta.eq(delta),
-                *(getattr(lane, name).eq(getattr(rules, name)) for name in ("place", "tie", "limits")),
+                *(getattr(lane, name).eq(getattr(rules, name)) for name in ("place", "limits")),
                 self.results.data[n].eq(lane.result),
             ]
         m.d.comb += [
             self.results.valid.eq(delayed(m, last, latency(e.digit), "results")),
-            self.results.target.eq(data.View(Target(e), delayed(m, late.target.as_value(), latency(e.digit), "target"))),
+            self.results.target.eq(data.View(Target(e), delayed(m, now, START + latency(e.digit), "target"))),
         ]
         return m

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from amaranth import Module, Mux, Signal, Value, signed
+from amaranth import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from ..engine import Engine
+from ..exact import MULT_BITS
 from ..isa import OPCODE, Fill, Load, Place
 from .axi import LOAD, Manager, burst
 from .requantiser import SCALE
@@ -177,6 +178,8 @@ class LoadUnit(wiring.Component):
             chosen = whole[:bits]
             for k in range(1, count):
                 chosen = Mux(part == k, whole[bits * k : bits * (k + 1)], chosen)
+            if place == Place.SCALES:
+                chosen = Cat(chosen[:MULT_BITS], chosen[64:])
             m.d.comb += [
                 writes[place].eq(pending & ~d.fill & (d.place == place)),
                 Value.cast(outs[place]).eq(chosen),

@@ -9,28 +9,31 @@ from amaranth.lib.wiring import In, Out
 from ...arith import IntType
 from ...templates.product import product_stages, soft_product
 from ..engine import SUM_BITS
-from ..exact import FINEST, TOTAL_BITS
+from ..exact import MANTISSA, MULT_BITS, TOTAL_BITS
 from .words import delayed
 
 __all__ = ["SCALE", "Lane", "Rounding", "Rules", "latency"]
 
-SCALE = data.StructLayout({"mult": unsigned(32), "offset": signed(64)})
-LOWEST = 8  #: where a quotient begins in it at the lowest; at 4, 8 or 12 more otherwise
-FRACTION = FINEST  #: bits below the quotient that can decide on a tie
+SCALE = data.StructLayout({"mult": unsigned(MULT_BITS), "offset": signed(64)})
 TOTAL = TOTAL_BITS
+LOWEST = 8  #: where a quotient begins in the last running sum at the lowest; at 4, 8 or 12 more otherwise
+FRACTION = MANTISSA + 2  #: bits below the quotient that decide on a tie, besides whether there are more
 QUOTIENT = TOTAL - LOWEST
 KEPT = FRACTION - LOWEST  #: bits that are kept below the running sum
-
-
-TIE = data.StructLayout({"window": 4, "odd": 1})
-LIMITS = data.StructLayout({"lo": signed(8), "hi": signed(8)})
+MOST = 8  #: bits of a quotient that matter for a tie
+LIMITS = data.StructLayout({"zero": signed(8), "lo": signed(8), "hi": signed(8)})
 
 
 class Rounding(data.StructLayout):
-    """How all lanes round: fields of :class:`~hwgen.overlay.isa.Drain`, ``place`` = shift - 2 · steps."""
+    """How all lanes round: fields of :class:`~hwgen.overlay.isa.Drain`, and the binary point's place."""
 
     def __init__(self) -> None:
-        super().__init__({"place": 2, "tie": TIE, "limits": LIMITS})
+        super().__init__({"place": 2, "limits": LIMITS})
+
+
+def latency(digit: int) -> int:
+    """Cycles from a word's last step to its result."""
+    return product_stages(IntType(digit, False)) + 1 + 4
 
 
 class Rules(wiring.Component):
@@ -39,25 +42,20 @@ class Rules(wiring.Component):
     Members
     -------
     of_last_step : given in the cycle of the last step
-    place, tie, limits : for :class:`Lane`
+    place, limits : for :class:`Lane`
     """
 
     def __init__(self, digit: int):
         self.digit = digit
-        super().__init__({"of_last_step": In(Rounding()), "place": Out(2), "tie": Out(TIE), "limits": Out(LIMITS)})
+        super().__init__({"of_last_step": In(Rounding()), "place": Out(2), "limits": Out(LIMITS)})
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         first = product_stages(IntType(self.digit, False)) + 1
-        for k, (name, target) in enumerate((("place", self.place), ("tie", self.tie), ("limits", self.limits))):
+        for wait, name, target in ((first, "place", self.place), (first + 3, "limits", self.limits)):
             source = Value.cast(getattr(self.of_last_step, name))
-            m.d.comb += Value.cast(target).eq(delayed(m, source, first + k, name))
+            m.d.comb += Value.cast(target).eq(delayed(m, source, wait, name))
         return m
-
-
-def latency(digit: int) -> int:
-    """Cycles from a word's last step to its result."""
-    return product_stages(IntType(digit, False)) + 1 + 3
 
 
 class Lane(wiring.Component):
@@ -73,8 +71,7 @@ class Lane(wiring.Component):
     begin : the first step of a word is in this cycle; its others follow
     valid : a step is
     sum, scale : of the word, from its first to its last step
-    delta : what is added to the quotient, in the cycle of the last step
-    place, tie, limits : of :class:`Rules`
+    place, limits : of :class:`Rules`
     result : ``latency`` cycles after the last step
     """
 
@@ -86,9 +83,7 @@ class Lane(wiring.Component):
                 "valid": In(1),
                 "sum": In(signed(SUM_BITS)),
                 "scale": In(SCALE),
-                "delta": In(signed(3)),
                 "place": In(2),
-                "tie": In(TIE),
                 "limits": In(LIMITS),
                 "result": Out(signed(8)),
             }
@@ -97,7 +92,7 @@ class Lane(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         digit, stages = self.digit, product_stages(IntType(self.digit, False))
-        mult = Signal(32, reset_less=True)
+        mult = Signal(MULT_BITS, reset_less=True)
         now = Mux(self.begin, self.scale.mult, mult)
         m.d.sync += mult.eq(now >> digit)
         product = soft_product(m, 1, self.sum, now[:digit], "product")
@@ -106,29 +101,53 @@ class Lane(wiring.Component):
 
         # The running sum moves down by a digit in each step; of what leaves it the highest bits are kept.
         total = Signal(signed(64), reset_less=True)
-        low = Signal(KEPT, reset_less=True)
+        low, more = Signal(KEPT, reset_less=True), Signal(reset_less=True)
+        left = Cat(low, total[:digit])
         with m.If(valid):
             m.d.sync += [
                 total.eq(Mux(begin, offset.as_signed(), total >> digit) + product),
-                low.eq(Mux(begin, 0, Cat(low, total[:digit])[-KEPT:])),
+                low.eq(Mux(begin, 0, left[-KEPT:])),
+                more.eq(~begin & (more | left[:-KEPT].any())),
             ]
-        delta = delayed(m, self.delta, stages + 2, "delta")
         whole = Cat(low, total[:TOTAL])
         places = [KEPT + LOWEST + 4 * k for k in range(4)]
-        quotient, fraction = Signal(signed(QUOTIENT)), Signal(FRACTION)
+        quotient, fraction, beyond = Signal(signed(QUOTIENT)), Signal(FRACTION), Signal()
         m.d.sync += [
             quotient.eq(_choose(self.place, [whole[p:].as_signed() for p in places])),
             fraction.eq(_choose(self.place, [whole[p - FRACTION : p] for p in places])),
+            beyond.eq(more | _choose(self.place, [whole[: p - FRACTION].any() for p in places])),
         ]
-        # A tie: the highest 12 + window bits of the fraction are 0.
-        tie = (self.tie.window != 0) & ~fraction[FRACTION - 13 :].any()
-        for k in range(2, 9):
-            tie = tie & ((self.tie.window < k) | ~fraction[FRACTION - 12 - k])
+        # Whether the fraction is at most 2**-k, at least 1 - 2**-k; for which k that is a tie.
+        least, most = Signal(MOST + 2), Signal(MOST + 2)
+        nearly_zero, nearly_one = Signal(MOST + 1), Signal(MOST + 1)
+        for n in range(MOST + 2):
+            k = FRACTION - n
+            rest = fraction[: FRACTION - k].any() | beyond
+            m.d.sync += [
+                least[n].eq(~fraction[FRACTION - k + 1 :].any() & ~(fraction[FRACTION - k] & rest)),
+                most[n].eq(fraction[FRACTION - k :].all()),
+            ]
+        small = quotient[: MOST + 1]
+        m.d.sync += [nearly_zero.eq(_bits(small - 1)), nearly_one.eq(_bits(small))]
+        second = Signal.like(quotient, name="second")
+        m.d.sync += second.eq(quotient)
+        # A float32 has one more bit towards zero from a power of two: 1/2 is the only one that lies halfway.
+        zero = second[: MOST + 1] == 0
+        above = Mux(zero, least[0], (least[1:] & nearly_zero).any())
+        below = Mux(zero, most[0], (most[1:] & nearly_one).any())
         rounded = Signal(signed(QUOTIENT + 1))
-        m.d.sync += rounded.eq(quotient - (tie & (quotient[0] == self.tie.odd)) + delta.as_signed())
+        m.d.sync += rounded.eq(second + Mux(second[0], Mux(above, -1, Mux(below, 1, 0)), 0))
         lo, hi = self.limits.lo, self.limits.hi
-        m.d.sync += self.result.eq(Mux(rounded < lo, lo, Mux(rounded > hi, hi, rounded)))
+        moved = rounded + self.limits.zero
+        m.d.sync += self.result.eq(Mux(moved < lo, lo, Mux(moved > hi, hi, moved)))
         return m
+
+
+def _bits(n: Value) -> Value:
+    """How many bits a signed number has, without its sign: bit k is 1 where k."""
+    sign = n[MOST]
+    bits = n[:MOST] ^ sign.replicate(MOST)
+    return Cat(*((~bits[k:].any()) & (bits[k - 1] if k else 1) for k in range(MOST + 1)))
 
 
 def _choose(index: Value, values: list[Value]) -> Value:
