@@ -7,6 +7,7 @@ import numpy as np
 
 from ..errors import HwgenError
 from ..graph import Add, GlobalAveragePool, Graph, Linear, Table
+from ..requantise import reference
 from ..templates.add import AddParams, AddTables, add_block
 from .engine import Engine
 from .isa import PLACES, SHIFTS
@@ -16,6 +17,7 @@ __all__ = ["INSTEAD", "Scales", "Sums", "Tables", "nearest", "scales_of", "store
 MULT_BITS, SHIFT_MAX, TOTAL_BITS = 44, 60, 41  #: of a requantiser; of its running sum at the end
 INSTEAD = "use --style dataflow"
 MANTISSA = 24  #: bits of a float32's
+MOST_SUMS, FARTHEST = 1 << 22, 16  #: how far is looked for what equals float32 sums
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,19 +33,33 @@ class Sums:
     bias
         (O,) integers.
     scale
-        (O,) float32; 0 where the output does not depend on the sum.
-    largest
-        (O,) magnitudes that ``sum + bias`` cannot exceed.
+        (O,) float32; 0 where the output is the same whatever the sum.
+    constant
+        (O,) the output where the scale is 0, less ``zero``.
+    low, high
+        (O,) least and largest sums.
     """
 
     name: str
     weights: np.ndarray
     bias: np.ndarray
     scale: np.ndarray
-    largest: np.ndarray
+    constant: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
     zero: int
     lo: int
     hi: int
+
+    @property
+    def largest(self) -> np.ndarray:
+        """(O,) magnitudes that ``sum + bias`` cannot exceed."""
+        return np.maximum(np.abs(self.low + self.bias), np.abs(self.high + self.bias))
+
+    @property
+    def coarse(self) -> np.ndarray:
+        """(O,) whether ``sum + bias`` may be no float32 where the output is not at a limit."""
+        return (self.largest > 1 << MANTISSA) & (self.scale > 0) & (self.scale < 257 / (1 << MANTISSA))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -123,17 +139,12 @@ def sums_of(node: Linear | GlobalAveragePool, graph: Graph) -> Sums:
         raise HwgenError(f"{node.name}: sums of up to {max(-low.min(), high.max())} do not fit into 32 bits; {INSTEAD}")
     zero = source.type.zero_point - away
     bias = bias - zero * flat.sum(1)
-    largest = np.maximum(np.abs(low + bias), np.abs(high + bias))
-    scale = np.where(largest * scale.astype(np.float64) < 0.499, np.float32(0), scale)
-    rounded = (largest > 1 << MANTISSA) & (scale > 0) & (scale < 257 / (1 << MANTISSA))
-    if rounded.any():
-        raise HwgenError(
-            f"{node.name}: ONNX Runtime rounds sums of up to {int(largest[rounded].max())} with a scale of "
-            f"{scale[rounded].min():.3g}, the overlay does not; {INSTEAD}"
-        )
+    limits = (result.type.zero_point - up, lo - up, hi - up)
+    ends = [reference(end, scale, *limits, bias) for end in (low, high)]  # it never falls while sums rise
+    scale = np.where(ends[0] == ends[1], np.float32(0), scale)
     return Sums(
-        name=node.name, weights=weights, bias=bias, scale=scale, largest=largest, zero=result.type.zero_point - up,
-        lo=lo - up, hi=hi - up,
+        name=node.name, weights=weights, bias=bias, scale=scale, constant=ends[0] - limits[0], low=low,
+        high=high, zero=limits[0], lo=limits[1], hi=limits[2],
     )  # fmt: skip
 
 
@@ -155,10 +166,30 @@ def scales_of(sums: Sums, first: int, count: int, engine: Engine) -> Scales:
         half = 1 << 4 * shift - 1
         most = max(a * m + half for a, m in zip(sums.largest[channels].tolist(), mult.tolist(), strict=True))
         if engine.place(shift, steps) >= 0 and most >> TOTAL_BITS - 1 + engine.digit * (steps - 1) == 0 and most >> 63 == 0:
-            return Scales(mult=mult, offset=sums.bias[channels] * mult + half, shift=shift, steps=steps)
+            constant = np.where(used, 0, sums.constant[channels] << 4 * shift)
+            offset = sums.bias[channels] * mult + constant + half
+            for channel in np.flatnonzero(sums.coarse[channels]).tolist():
+                offset[channel] += _moved(sums, first + channel, int(mult[channel]), int(offset[channel]), 4 * shift)
+            return Scales(mult=mult, offset=offset, shift=shift, steps=steps)
     raise HwgenError(
         f"{sums.name}: scales of output channels {first}..{first + count - 1}, from {sums.scale[channels].min():.3g} to "
         f"{sums.scale[channels].max():.3g}, do not fit into {MULT_BITS} bits; {INSTEAD}"
+    )
+
+
+def _moved(sums: Sums, channel: int, mult: int, offset: int, shift: int) -> int:
+    """What to add to an offset as ONNX Runtime rounds large sums to float32: a few units of the sum move the few thresholds."""
+    low, high = int(sums.low[channel]), int(sums.high[channel])
+    if high - low <= MOST_SUMS:
+        every = np.arange(low, high + 1)
+        wanted = reference(every, sums.scale[channel], sums.zero, sums.lo, sums.hi, sums.bias[channel])
+        for halves in sorted(range(-FARTHEST, FARTHEST + 1), key=abs):
+            more = halves * mult // 2
+            if (np.clip(nearest(every * mult + offset + more, shift) + sums.zero, sums.lo, sums.hi) == wanted).all():
+                return more
+    raise HwgenError(
+        f"{sums.name}: ONNX Runtime rounds sums of up to {sums.largest[channel]} of output channel {channel}, with a scale of "
+        f"{sums.scale[channel]:.3g}, as the overlay cannot; {INSTEAD}"
     )
 
 

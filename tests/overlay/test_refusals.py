@@ -1,7 +1,6 @@
 """Networks that the overlay's compiler refuses: which, why, and what to do instead."""
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -12,11 +11,9 @@ from hwgen.arith import IntType
 from hwgen.demo import MODEL
 from hwgen.errors import HwgenError
 from hwgen.frontend import import_model, load_onnx
-from hwgen.overlay import exact, lower
 from hwgen.overlay.engine import Engine
-from hwgen.overlay.isa import Drain, Load
-from hwgen.overlay.lower import Compiled, compile_graph
-from hwgen.overlay.machine import Machine
+from hwgen.overlay.isa import Load
+from hwgen.overlay.lower import compile_graph
 from tests.network_specs import Dense, NetworkSpec, Pool
 from tests.overlay.graphs import INT8, conv, dense, network, pool
 from tests.random_networks import build
@@ -108,50 +105,6 @@ def test_weights_that_one_instruction_cannot_load():
     refused(network((1, 1, 4096), dense(4, 4096)), message, engine)
     program = compile_graph(network((1, 1, 4080), dense(4, 4080)), engine).program
     assert max(i.size for i in program if isinstance(i, Load)) == 4080 * 256
-
-
-def corrected(monkeypatch, *fixes: tuple[int, int, int]) -> Callable[[], Compiled]:
-    """Compiles a convolution of 40 channels, each the sum of its 4 inputs, with these corrections (channel, sum, delta)."""
-
-    def sums(node, graph, engine):
-        made = real(node, graph, engine)
-        return replace(made, exact=replace(made.exact, fixes=np.array(fixes, np.int64).reshape(-1, 3)))
-
-    real = exact.sums_of
-    monkeypatch.setattr(lower, "sums_of", sums)
-    return lambda: compile_graph(network((1, 1, 4), conv(40, 4)), ENGINE)
-
-
-@pytest.mark.parametrize(
-    ("fixes", "drains"),
-    [
-        ([(15, 0, 1), (16, -5, 1), (31, 7, -1), (32, 0, 1)], [16, 16, 8]),
-        ([(16, 6, 1), (20, 6, -1), (31, 6, 1)], [16, 16, 1, 8]),
-        ([(3, 6, 1), (3, 5, -1), (4, 6, 1), (15, 6, -1), (39, 6, -2)], [16, 4, 16, 8]),
-    ],
-    ids=str,
-)
-@pytest.mark.parametrize("total", [0, 5, 6, 7])
-def test_sums_to_correct(monkeypatch, fixes, drains, total):
-    """More than two of a tile: requantised again, up to the highest channel of those that are left."""
-    made = {}
-    for name, some in (("plain", []), ("corrected", fixes)):
-        compiled = corrected(monkeypatch, *some)()
-        memory = Machine(ENGINE, compiled.external.copy())
-        memory.external[compiled.input : compiled.input + 4] = total, 0, 0, 0
-        memory.run(compiled.program)
-        made[name] = memory.external[compiled.output :][:40].view(np.int8).astype(int)
-    wanted = made["plain"].copy()
-    for channel, of, delta in fixes:
-        wanted[channel] += delta * (of == total)
-    assert (made["corrected"] == wanted).all()
-    assert [i.channels for i in compiled.program if isinstance(i, Drain)] == drains
-
-
-def test_more_sums_of_a_channel_than_the_engine_corrects(monkeypatch):
-    message = "sums: 3 sums of output channel 20 need a correction, and the engine has two; use --style dataflow"
-    with pytest.raises(HwgenError, match=f"^{re.escape(message)}$"):
-        corrected(monkeypatch, (16, 0, 1), (20, 0, 1), (20, 1, 1), (20, 2, 1))()
 
 
 @pytest.mark.parametrize("node", [pool(kernel=(2, 2)), TWICE, conv(2, 2), conv(2, 2, 3, pads=(1, 1, 1, 1))])
