@@ -12,7 +12,7 @@ def products(seed: int):
     for trial in range(200):
         mantissa = int(rng.integers(1 << 23, 1 << 24))
         if trial % 3 == 0:  # few bits: exact ties
-            mantissa = max(1, mantissa >> int(rng.integers(0, 24)))
+            mantissa &= -1 << int(rng.integers(0, 24))
         scale = np.float32(mantissa * 2.0 ** int(rng.integers(-38, -23)))
         bits, exponent = np.frexp(np.float64(scale))
         more = int(rng.integers(0, 4))
