@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..engine import Engine
 
-__all__ = ["BURST", "FETCH", "LOAD", "OKAY", "AxiPorts", "Manager", "burst"]
+__all__ = ["BURST", "FETCH", "LOAD", "OKAY", "AxiPorts", "Manager", "burst", "ports"]
 
 BURST = 16  #: beats at most; a burst ends where a multiple of so many begins, so none crosses 4 KiB
 LOAD, FETCH = 0, 1  #: identifiers of reads
@@ -45,22 +45,7 @@ class AxiPorts(wiring.Component):
 
     def __init__(self, engine: Engine):
         self.engine = engine
-        beat = 8 * engine.bus
-        address = {"addr": 32, "len": 8, "size": 3, "burst": 2, "id": 1, "prot": 3, "cache": 4, "lock": 1, "qos": 4}
-        write = {"data": beat, "strb": engine.bus, "last": 1}
-        read = {"data": beat, "resp": 2, "last": 1, "id": 1}
-        members = {"axi": In(Manager(engine))}
-        for channel, outgoing, fields in (
-            ("ar", True, address),
-            ("aw", True, address),
-            ("w", True, write),
-            ("r", False, read),
-            ("b", False, {"resp": 2, "id": 1}),
-        ):
-            there, back = (Out, In) if outgoing else (In, Out)
-            members |= {f"m_axi_{channel}{name}": there(bits) for name, bits in (fields | {"valid": 1}).items()}
-            members[f"m_axi_{channel}ready"] = back(1)
-        super().__init__(members)
+        super().__init__({"axi": In(Manager(engine)), **ports(engine)})
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -93,6 +78,26 @@ class AxiPorts(wiring.Component):
 
     def _port(self, channel: str, name: str) -> Any:
         return getattr(self, f"m_axi_{channel}{name}")
+
+
+def ports(engine: Engine) -> dict[str, wiring.Member]:
+    """The bus under its standard names."""
+    beat = 8 * engine.bus
+    address = {"addr": 32, "len": 8, "size": 3, "burst": 2, "id": 1, "prot": 3, "cache": 4, "lock": 1, "qos": 4}
+    write = {"data": beat, "strb": engine.bus, "last": 1}
+    read = {"data": beat, "resp": 2, "last": 1, "id": 1}
+    members: dict[str, wiring.Member] = {}
+    for channel, outgoing, fields in (
+        ("ar", True, address),
+        ("aw", True, address),
+        ("w", True, write),
+        ("r", False, read),
+        ("b", False, {"resp": 2, "id": 1}),
+    ):
+        there, back = (Out, In) if outgoing else (In, Out)
+        members |= {f"m_axi_{channel}{name}": there(bits) for name, bits in (fields | {"valid": 1}).items()}
+        members[f"m_axi_{channel}ready"] = back(1)
+    return members
 
 
 def burst(address: Value, beats: Value, engine: Engine) -> Value:

@@ -25,7 +25,8 @@ WEIGHTS_LATENCY = 2  #: cycles from an entry's number to its weights
 class MultiplyUnit(wiring.Component):
     """Two sequencers: one brings the weights of a tile into the array, the other goes through its positions meanwhile.
 
-    A tile takes a cycle for each position, for each word of its weights, or ``GAP``, whatever is most.
+    A tile takes a cycle for each position, for each word of its weights, or ``GAP``, whatever is most; an instruction that goes
+    on with sums of earlier ones begins ``GAP`` cycles after the last position of the one before.
 
     Members
     -------
@@ -141,7 +142,7 @@ class MultiplyUnit(wiring.Component):
         emit = ~i.depthwise | (until == 0)
         with m.If(gap != 0):
             m.d.sync += gap.eq(gap - 1)
-        with m.If(started):
+        with m.If(started | (take & ~waiting.first)):  # sums that an instruction goes on with may be those of the last position
             m.d.sync += gap.eq(GAP - 1)
         with m.If(take):
             m.d.sync += [

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..engine import Engine
 from ..isa import Unit
-from .axi import FETCH, OKAY, AxiPorts, Manager
+from .axi import FETCH, OKAY, AxiPorts, Manager, ports
 from .fetch import COUNT, Dispatch, Fetch
 from .load import LoadUnit
 from .multiply import MultiplyUnit
@@ -40,19 +40,7 @@ class OverlayEngine(wiring.Component):
 
     def __init__(self, engine: Engine):
         self.engine = engine
-        super().__init__(
-            {
-                "axi": Out(Manager(engine)),
-                "start": In(1),
-                "base": In(32),
-                "program_address": In(32),
-                "count": In(COUNT),
-                "busy": Out(1),
-                "done": Out(1),
-                "error": Out(len(ERRORS)),
-                "retired": Out(len(Unit)),
-            }
-        )
+        super().__init__({"axi": Out(Manager(engine)), **_control()})
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -183,18 +171,29 @@ class OverlayTop(wiring.Component):
 
     def __init__(self, engine: Engine):
         self.engine = engine
-        ports = {name: member for name, member in AxiPorts(engine).signature.members.items() if name != "axi"}
-        others = {name: member for name, member in OverlayEngine(engine).signature.members.items() if name != "axi"}
-        super().__init__(ports | others)
+        super().__init__(ports(engine) | _control())
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.engine = engine = OverlayEngine(self.engine)
         m.submodules.bus = bus = AxiPorts(self.engine)
         wiring.connect(m, engine.axi, bus.axi)
-        for part in (engine, bus):
-            for name, member in part.signature.members.items():
-                if name != "axi":
-                    ours, theirs = getattr(self, name), getattr(part, name)
-                    m.d.comb += ours.eq(theirs) if member.flow == Out else theirs.eq(ours)
+        for part, members in ((engine, _control()), (bus, ports(self.engine))):
+            for name, member in members.items():
+                ours, theirs = getattr(self, name), getattr(part, name)
+                m.d.comb += ours.eq(theirs) if member.flow == Out else theirs.eq(ours)
         return m
+
+
+def _control() -> dict[str, wiring.Member]:
+    """Members of the engine but for the bus."""
+    return {
+        "start": In(1),
+        "base": In(32),
+        "program_address": In(32),
+        "count": In(COUNT),
+        "busy": Out(1),
+        "done": Out(1),
+        "error": Out(len(ERRORS)),
+        "retired": Out(len(Unit)),
+    }
