@@ -10,7 +10,7 @@ import numpy as np
 
 from ..graph import Graph
 from ..templates.concat import ConcatParams
-from ..templates.fifo import FifoParams
+from ..templates.fifo import fifo_of
 from ..templates.fork import ForkParams
 from ..templates.softmax import SoftmaxParams
 from ..templates.width import WidthParams
@@ -131,7 +131,7 @@ class _Builder:
         fifo = Stage(
             name=f"{sink.stage}_cushion{sink.index}" if len(params.inputs) > 1 else f"{sink.stage}_cushion",
             node="",
-            params=FifoParams(stream=stream, depth=depth),
+            params=fifo_of(stream, depth),
         )
         self.extra.append(fifo)
         self.links.append(Link(source, Port(fifo.name)))
@@ -166,9 +166,7 @@ def size_fifos(design: Design) -> Design:
 
 def _insert_fifo(design: Design, source: Port, depth: int) -> Design:
     sink = next(link.sink for link in design.links if link.source == source)
-    fifo = Stage(
-        name=f"{source.stage}_fifo{source.index}", node="", params=FifoParams(stream=design.stream(source), depth=depth)
-    )
+    fifo = Stage(name=f"{source.stage}_fifo{source.index}", node="", params=fifo_of(design.stream(source), depth))
     links = [link for link in design.links if link.source != source]
     links += [Link(source, Port(fifo.name)), Link(Port(fifo.name), sink)]
     return replace(design, stages=(*design.stages, fifo), links=tuple(links))

@@ -76,7 +76,7 @@ MAC = {"operand": INT8, "weight": INT8, "accumulator": INT20}
 IMAGE = {"height": 5, "width": 6, "channels": 4}
 CASES: list[tuple[str, Any, Any]] = [
     ("fifo", FifoParams(stream=Stream(element=IntType(5), lanes=3, words=30), depth=4), None),
-    ("fifo_bram", FifoParams(stream=Stream(element=UINT8, lanes=1, words=30), depth=40), None),
+    ("fifo_bram", FifoParams(stream=Stream(element=UINT8, lanes=1, words=30), depth=40, registered=True), None),
     ("window", WindowParams(element=INT8, **IMAGE, lanes=2, kernel=(3, 3), pads=(1, 1, 1, 1), pad_value=-7), None),
     ("window_rows", WindowParams(element=UINT8, **IMAGE, lanes=4, rows=3, kernel=(3, 2), strides=(2, 1)), None),
     ("window_groups", WindowParams(element=INT8, **IMAGE, lanes=1, groups=4, kernel=(2, 2), dilations=(2, 1)), None),

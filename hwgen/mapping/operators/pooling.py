@@ -8,7 +8,7 @@ from ...arith import IntType
 from ...errors import HwgenError
 from ...graph import AveragePool, GlobalAveragePool, Graph, MaxPool
 from ...templates.average import average
-from ...templates.fifo import FifoParams
+from ...templates.fifo import fifo_of
 from ...templates.pool import GlobalSumParams, WindowMaxParams
 from ...templates.window import WindowParams
 from .base import Block, Unrolling, divisors, fewest_steps
@@ -123,6 +123,6 @@ class GlobalAverageOperator:
         total = GlobalSumParams(
             element=self.element, accumulator=self.accumulator, pixels=self.pixels, channels=self.channels, lanes=u.lanes
         )
-        queue = FifoParams(stream=total.outputs[0], depth=max(3, total.outputs[0].words))
+        queue = fifo_of(total.outputs[0], total.outputs[0].words)
         requant = self.requantiser.block(self.accumulator, self.output, vectors=1, groups=1, channels=self.channels, u=u)
         return Block(suffix="sum", params=total), Block(suffix="queue", params=queue), requant
