@@ -4,8 +4,8 @@
 //
 // IMAGE: bytes of the external memory from address 0 on; RESULT: the same afterwards. PROGRAM, COUNT: address of the first
 // instruction, how many. The memory answers LATENCY cycles after a request, a beat in each cycle; it is silent in SILENT of every
-// PERIOD cycles, in turn, or at random if SEED is not 0. LIMIT: cycles after which to give up. TRACE: "unit cycle" for each
-// instruction carried out. Prints "cycles error bytes_read bytes_written".
+// PERIOD cycles, in turn, or at random if SEED is not 0. What is written is there when the write has been answered. LIMIT: cycles
+// after which to give up. TRACE: "unit cycle" for each instruction carried out. Prints "cycles error bytes_read bytes_written".
 
 #include <cstdint>
 #include <cstdio>
@@ -15,6 +15,7 @@
 #include <fstream>
 #include <iterator>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "Vtop.h"
@@ -41,6 +42,14 @@ struct Request {
     uint64_t when;
 };
 
+struct Write {
+    uint64_t address;
+    unsigned left;
+    bool wrong;
+    uint64_t when;
+    std::vector<std::pair<uint64_t, uint8_t>> bytes;
+};
+
 }  // namespace
 
 int main(int count, char** words) {
@@ -56,7 +65,8 @@ int main(int count, char** words) {
     VerilatedContext context;
     Vtop top(&context);
     size_t beat = 0;
-    std::deque<Request> reads, writes, answers;
+    std::deque<Request> reads;
+    std::deque<Write> writes, answers;
     uint64_t cycle = 0, started = 0, bytes_read = 0, bytes_written = 0;
     std::vector<uint8_t> data(64);
     bool running = false, done = false;
@@ -89,7 +99,7 @@ int main(int count, char** words) {
         }
         const bool answers_now = !answers.empty() && cycle >= answers.front().when;
         top.m_axi_bvalid = answers_now;
-        top.m_axi_bresp = answers_now && answers.front().id ? 3 : 0;
+        top.m_axi_bresp = answers_now && answers.front().wrong ? 3 : 0;
         top.clk = 0;
         top.eval();
 
@@ -104,25 +114,32 @@ int main(int count, char** words) {
             }
             if (top.m_axi_arvalid && top.m_axi_arready)
                 reads.push_back({top.m_axi_araddr, top.m_axi_arlen + 1u, top.m_axi_arid, cycle + latency});
-            if (answers_now && top.m_axi_bready) answers.pop_front();
+            if (answers_now && top.m_axi_bready) {
+                for (const auto& [address, byte] : answers.front().bytes) memory[address] = byte;
+                answers.pop_front();
+            }
             if (top.m_axi_wvalid && top.m_axi_wready) {
-                Request& w = writes.front();
+                Write& w = writes.front();
                 const size_t size = size_t{1} << top.m_axi_awsize;
                 get(top.m_axi_wdata, data.data(), size);
                 for (size_t k = 0; k < size; ++k)
                     if (top.m_axi_wstrb >> k & 1) {
-                        if (inside(w.address + k, 1)) memory[w.address + k] = data[k], ++bytes_written;
-                        else w.id = 1;
+                        if (inside(w.address + k, 1)) w.bytes.emplace_back(w.address + k, data[k]), ++bytes_written;
+                        else w.wrong = true;
                     }
                 w.address += size;
-                if ((w.left == 1) != bool(top.m_axi_wlast)) std::fprintf(stderr, "wlast is wrong in cycle %lu\n", cycle), w.id = 1;
+                if ((w.left == 1) != bool(top.m_axi_wlast)) {
+                    std::fprintf(stderr, "wlast is wrong in cycle %lu\n", cycle);
+                    w.wrong = true;
+                }
                 if (--w.left == 0) {
-                    answers.push_back({0, 0, w.id, cycle + latency});
+                    w.when = cycle + latency;
+                    answers.push_back(std::move(w));
                     writes.pop_front();
                 }
             }
             if (top.m_axi_awvalid && top.m_axi_awready)
-                writes.push_back({top.m_axi_awaddr, top.m_axi_awlen + 1u, 0, 0});
+                writes.push_back({top.m_axi_awaddr, top.m_axi_awlen + 1u, false, 0, {}});
             if (trace && top.retired)
                 for (unsigned unit = 0; unit < 4; ++unit)
                     if (top.retired >> unit & 1) std::fprintf(trace, "%u %lu\n", unit, cycle - started);

@@ -31,7 +31,8 @@ class OverlayEngine(wiring.Component):
     -------
     axi : external memory
     start : begin with these, which must not change until done:
-    base, program_address, count : of the external memory's first byte and the program's, its instructions
+    base, program_address, count : of the external memory's first byte, a multiple of 4 KiB, and in it of the program's, a
+        multiple of the bus's bytes; instructions
     busy : a program runs
     done : for one cycle
     retired : units that have carried out an instruction, for one cycle

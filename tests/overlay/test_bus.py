@@ -1,0 +1,85 @@
+"""The engine at cocotbext-axi's memory (engine_bench.py): what AXI demands, pauses on all channels, resets, errors."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from amaranth.lib.wiring import In
+
+from hwgen.demo import MODEL, SAMPLES
+from hwgen.hardware.verilator import verilate
+from hwgen.hardware.verilog import convert
+from hwgen.overlay.isa import encode
+from hwgen.overlay.lower import compile_graph
+from hwgen.overlay.units.top import OverlayTop
+from tests.hardware.test_soc_top import bench
+from tests.overlay.networks import case, machine
+from tests.overlay.programs import Program, random_program
+from tests.overlay.test_engine import SHAPES
+
+ROOT = Path(__file__).parents[2]
+ENGINE = replace(SHAPES["4x4"], bus=16)
+CLOCK = In(1)
+NAMES = ["programs", "a_reset_in_the_middle", "starting", "errors", "any_order"]
+
+
+def digits() -> Program:
+    network = case(MODEL, SAMPLES)
+    compiled = compile_graph(network.graph, ENGINE)
+    made = machine(compiled, network)
+    before = made.external.copy()
+    made.run(compiled.program)
+    return Program(instructions=compiled.program, before=before, after=made.external)
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory):
+    """Name of each cocotb test, and its failure."""
+    import find_libpython
+    from cocotb_tools import config
+
+    run = tmp_path_factory.mktemp("run")
+    programs = [random_program(ENGINE, kind, seed, 8) for seed, kind in enumerate(("store", "load", "all", "all"))]
+    for number, program in enumerate([*programs, digits()]):
+        begin = -(-len(program.before) // 32) * 32 + 16 * number  # words of 32 bytes begin with any beat
+        words = np.frombuffer(b"".join(map(encode, program.instructions)), np.uint8)
+        memory = np.concatenate([program.before, np.zeros(begin - len(program.before), np.uint8), words])
+        np.savez(run / f"{number}.npz", before=memory, after=program.after, program=begin, count=len(program.instructions))
+    top = OverlayTop(ENGINE)
+    sources = {
+        "tb.v": bench("overlay", {"clk": CLOCK, "rst": CLOCK, **top.signature.members}),
+        "top.v": convert(top, "overlay"),
+    }
+    model = verilate(sources, "tb")
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("COCOTB_", "PYTEST_"))}
+    env |= {
+        "GPI_USERS": f"{find_libpython.find_libpython()};{config.pygpi_entry_point()}",
+        "PYGPI_PYTHON_BIN": sys.executable,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+        "COCOTB_TOPLEVEL": "tb",
+        "COCOTB_TEST_MODULES": "tests.overlay.engine_bench",
+        "COCOTB_RESULTS_FILE": str(run / "results.xml"),
+        "TOPLEVEL_LANG": "verilog",
+        "HWGEN_RUNS": str(run),
+        "HWGEN_BUS": str(ENGINE.bus),
+    }
+    command = [str(model), "+verilator+rand+reset+2", "+verilator+seed+1"]
+    done = subprocess.run(command, cwd=run, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=500)
+    assert (run / "results.xml").exists(), done.stdout
+    cases = ElementTree.parse(run / "results.xml").iter("testcase")
+    return {
+        case.get("name"): next((c.get("error_msg", "failed") for c in case if c.tag in ("failure", "error")), None)
+        for case in cases
+    }, done.stdout
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bus(outcome, name):
+    cases, log = outcome
+    assert sorted(cases) == sorted(NAMES)
+    assert cases[name] is None, f"{cases[name]}\n{log[-6000:]}"
