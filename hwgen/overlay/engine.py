@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..arith import IntType
+from ..templates.product import product_stages
 from .isa import Place
 
 __all__ = ["SUM_BITS", "Engine"]
@@ -112,6 +114,16 @@ class Engine:
             raise IndexError(f"{content.size} bytes must be groups of {group}")
         size, share = self.entry_bytes(place), self.entries_of(place)
         return content.reshape(-1, group)[:, : share * size].reshape(-1, size)
+
+    @property
+    def array_latency(self) -> int:
+        """Cycles from activations to sums: a register for them, one before the multipliers, product, adder tree."""
+        return 2 + (product_stages(IntType(8, True)) if self.soft else 1) + (self.rows - 1).bit_length()
+
+    @property
+    def drain_latency(self) -> int:
+        """Cycles from a lot's last step to its result: scales and sums, the multiplier, sum, and four for rounding."""
+        return 3 + product_stages(IntType(self.digit, False)) + 5
 
     def place(self, shift: int, steps: int) -> int:
         """Where the binary point of a Drain lies; one of ``isa.PLACES``."""

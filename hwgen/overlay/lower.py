@@ -14,7 +14,7 @@ from .isa import SCALE, Combine, Drain, End, FieldError, Instruction, Load, Mult
 from .places import Band, External, Placed, bands, fills, unplaced
 from .schedule import schedule
 from .tiles import Part, parts
-from .timing import cycles
+from .timing import array_cycles
 from .tokens import with_tokens
 from .transpose import transposed
 
@@ -72,8 +72,7 @@ class _Lowering:
         self.program: list[Instruction] = []
         self.tables: Tables | None = None  # of the operator that is worked on
         self.next = {Place.WEIGHTS: 0, Place.SCALES: 0}  # where the next constants go
-        self.sums = [0, 0]  # in each half of the sums, where the next band's go
-        self.half = 0
+        self.sums = 0  # where the next band's go
         self.unplaced = {name: unplaced(graph, name) for name in graph.tensors}
         self.places: dict[str, tuple[Placed, int]] = {}
         self.names = list(self.unplaced)
@@ -248,12 +247,10 @@ class _Lowering:
         )
 
     def _sums(self, count: int) -> int:
-        """The first entry of so many; in the other half than the last ones, as each is read at one place at a time."""
-        self.half ^= 1
-        size = self.engine.sums // 2
-        start = self.sums[self.half] if self.sums[self.half] + count <= size else 0
-        self.sums[self.half] = start + count
-        return self.half * size + start
+        """The first entry of so many, behind the last ones."""
+        start = self.sums if self.sums + count <= self.engine.sums else 0
+        self.sums = start + count
+        return start
 
     def _load(self, node: Node, place: Place, content: np.ndarray, entries: int) -> int:
         """Bring constants (entries, bytes) into a memory, behind the last ones; the first one's number."""
@@ -347,7 +344,7 @@ class _Lowering:
 
 def _array_cycles(compiled: Compiled) -> int:
     """Cycles in which the array is at work."""
-    return sum(cycles(i, compiled.engine) for i in compiled.program if isinstance(i, Multiply))
+    return sum(array_cycles(i, compiled.engine) for i in compiled.program if isinstance(i, Multiply))
 
 
 def _ready(node: Node, rows: int, graph: Graph) -> int:

@@ -14,38 +14,15 @@ from ..hardware.verilator import sim_folder, verilate
 from ..hardware.verilog import convert
 from .engine import Engine
 from .isa import Instruction, Unit, encode
+from .timing import MemoryTiming
 from .units.top import ERRORS, OverlayTop
 
-__all__ = ["MemoryTiming", "Run", "simulate", "verilog"]
+__all__ = ["Run", "simulate", "verilog"]
 
 NAME = "overlay"
 BEGIN = 64  #: alignment of the program in external memory
 LIMIT = 1 << 32  #: cycles
-
-
-@dataclass(frozen=True, kw_only=True)
-class MemoryTiming:
-    """When external memory answers.
-
-    Parameters
-    ----------
-    latency
-        Cycles from a read's address to its first beat, and from a write's last beat to its answer. Then a beat in each cycle,
-        and up to 16 requests before the first is answered.
-    silent, period
-        It is silent in ``silent`` of every ``period`` cycles: the first ones, or at random where ``seed`` is not 0.
-    """
-
-    latency: int = 10
-    silent: int = 0
-    period: int = 0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.latency < 1:
-            raise ValueError(f"latency must be positive, not {self.latency!r}")
-        if not 0 <= self.silent < max(self.period, 1):
-            raise ValueError(f"silent must be in 0..{max(self.period, 1) - 1} (below the period), not {self.silent!r}")
+USUAL = MemoryTiming()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,7 +58,7 @@ def simulate(
     engine: Engine,
     program: Sequence[Instruction],
     external: np.ndarray,
-    memory: MemoryTiming = MemoryTiming(),
+    memory: MemoryTiming = USUAL,
     limit: int = LIMIT,
 ) -> Run:
     """Run a program once.

@@ -1,15 +1,201 @@
-"""How many cycles instructions take."""
+"""When instructions are carried out, as the hardware does it.
+
+Units work in order and wait for tokens; each has its own time for an instruction. Instructions come over the bus between
+data, which is reckoned with the times of a reckoning before. Left out: two units at one memory in the same cycle.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from .engine import Engine
-from .isa import Multiply
+from .isa import WORD, Combine, Drain, Fill, Instruction, Load, Multiply, Place, Pool, Store, Unit
 
-__all__ = ["GAP", "cycles"]
+__all__ = ["GAP", "MemoryTiming", "array_cycles", "predict"]
 
 GAP = 4  #: cycles from an entry of the sums to the next product for the same one, at least
+QUEUE = 8  #: instructions that wait for a unit
+AHEAD = 4  #: loads whose bytes are asked for before those of the first have come
+BURST = 16  #: beats of a request
+FETCHED = 16  #: instructions fetched ahead
+PASSES = 3
+SCRATCHPAD = 6  #: cycles from an address to the bytes
 
 
-def cycles(i: Multiply, engine: Engine) -> int:
+@dataclass(frozen=True, kw_only=True)
+class MemoryTiming:
+    """When external memory answers.
+
+    Parameters
+    ----------
+    latency
+        Cycles from a read's address to its first beat, and from a write's last beat to its answer. Then a beat in each cycle,
+        and up to 16 requests before the first is answered.
+    silent, period
+        It is silent in ``silent`` of every ``period`` cycles: the first ones, or at random where ``seed`` is not 0.
+    """
+
+    latency: int = 10
+    silent: int = 0
+    period: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.latency < 1:
+            raise ValueError(f"latency must be positive, not {self.latency!r}")
+        if not 0 <= self.silent < max(self.period, 1):
+            raise ValueError(f"silent must be in 0..{max(self.period, 1) - 1} (below the period), not {self.silent!r}")
+
+    def cycles(self, beats: int) -> int:
+        """That so many beats take."""
+        return -(-beats * self.period // (self.period - self.silent)) if self.period else beats
+
+
+def array_cycles(i: Multiply, engine: Engine) -> int:
     """That the array is at work: for each tile the positions, the words of its weights, or ``GAP``, whatever is most."""
     across = (i.x_count - 1) * i.stride + engine.taps if i.depthwise else i.x_count
     tile = max(across * i.y_count, engine.taps if i.depthwise else engine.rows, GAP)
     return i.k0_count * i.k1_count * i.k2_count * tile
+
+
+def predict(program: Sequence[Instruction], engine: Engine, memory: MemoryTiming) -> list[int]:
+    """The cycle since the start in which each instruction ends."""
+    clock = _Clock(engine, memory, [])
+    ends = clock.ends(program)
+    for _ in range(PASSES - 1):
+        clock = _Clock(engine, memory, clock.fetches)
+        ends = clock.ends(program)
+    return ends
+
+
+class _Clock:
+    """Times of what has been carried out; all that is needed of the past."""
+
+    def __init__(self, engine: Engine, memory: MemoryTiming, fetches: list[int]):
+        self.engine, self.memory = engine, memory
+        self.fetches_before = fetches  # of the reckoning before
+        self.fetches: list[int] = []  # when each instruction has come
+        self.free = dict.fromkeys(Unit, 0)  # when each unit takes the next instruction
+        self.taken: dict[Unit, list[int]] = {unit: [] for unit in Unit}
+        self.tokens: dict[tuple[Unit, Unit], list[int]] = {(a, b): [] for a in Unit for b in Unit}
+        self.used = dict.fromkeys(self.tokens, 0)
+        self.bus = 0  # when the bus has brought what was asked for
+        self.put = 0  # when the load unit can put the next bytes
+        self.puts: list[int] = []  # when it has begun to
+        self.last_tile, self.last_position = 0, 0  # of the array
+        self.written, self.drained = 0, True  # the vector unit's last result; whether it was of a Drain
+
+    def ends(self, program: Sequence[Instruction]) -> list[int]:
+        per = max(1, WORD // self.engine.bus)
+        fetched = self.memory.latency + self.memory.cycles(per) + 2
+        dispatched: list[int] = []
+        ends = []
+        for number, i in enumerate(program):
+            if number:
+                ready = fetched + self.memory.cycles(per)
+                again = dispatched[number - FETCHED] + self.memory.latency + per + 4 if number >= FETCHED else 0
+                fetched = max(ready, again)
+            self.fetches.append(fetched)
+            queue = self.taken[i.unit]
+            room = queue[-QUEUE] + 1 if len(queue) >= QUEUE else 0
+            dispatched.append(max(fetched, room, dispatched[-1] + 1 if dispatched else 0))
+            ready = max([dispatched[-1] + 2, self.free[i.unit], *self._waited(i)])
+            taken, end = self._carried_out(i, ready)
+            queue.append(taken)
+            for unit in Unit:
+                if i.signal >> unit & 1:
+                    self.tokens[i.unit, unit].append(end)
+            ends.append(end)
+        return ends
+
+    def _waited(self, i: Instruction) -> list[int]:
+        """When the tokens have come."""
+        times = []
+        for unit in Unit:
+            if i.wait >> unit & 1:
+                pair = unit, i.unit
+                times.append(self.tokens[pair][self.used[pair]] + 1)
+                self.used[pair] += 1
+        return times
+
+    def _carried_out(self, i: Instruction, ready: int) -> tuple[int, int]:
+        """When an instruction is taken, and ends."""
+        match i:
+            case Load() | Fill():
+                return self._load(i, ready)
+            case Multiply():
+                return ready, self._multiply(i, ready)
+            case Drain() | Combine() | Pool():
+                return self._vector(i, ready)
+            case Store():
+                beats = -(-i.size // self.engine.bus)
+                cycles = i.rows * (self.memory.cycles(beats) + 2 * -(-beats // BURST)) + SCRATCHPAD + self.memory.latency + 5
+                self.free[i.unit] = ready + cycles + 1
+                return ready, ready + cycles
+            case _:
+                self.free[i.unit] = ready + 1
+                return ready, ready + 1
+
+    def _load(self, i: Load | Fill, ready: int) -> tuple[int, int]:
+        e = self.engine
+        taken = max(ready, self.puts[-AHEAD] if len(self.puts) >= AHEAD else 0)
+        begin = max(self.put, taken + 3)
+        self.puts.append(begin)
+        if isinstance(i, Fill):
+            self.free[i.unit] = taken + 1
+            last = begin + i.rows * -(-i.size // e.banks) - 1
+        else:
+            beats = -(-i.size // e.bus)
+            requests = i.rows * -(-beats // BURST)
+            self.free[i.unit] = taken + requests + 1
+            share = 1 if i.place == Place.SCRATCHPAD else e.entries_of(Place(i.place))
+            first = max(begin, self.bus, taken + 1 + self.memory.latency)
+            last = self._brought(first, max(self.memory.cycles(i.rows * beats), i.rows * beats * share))
+            self.bus = last + 1
+        self.put = last + 3
+        return taken, last + 2
+
+    def _brought(self, first: int, cycles: int) -> int:
+        """The last of so many cycles of the bus from ``first`` on, instructions between them."""
+        start, per = bisect_left(self.fetches_before, first), self.memory.cycles(max(1, WORD // self.engine.bus))
+        last = first + cycles - 1
+        while True:
+            again = first + cycles - 1 + per * (bisect_right(self.fetches_before, last) - start)
+            if again == last:
+                return last
+            last = again
+
+    def _multiply(self, i: Multiply, taken: int) -> int:
+        e = self.engine
+        across = (i.x_count - 1) * i.stride + e.taps if i.depthwise else i.x_count
+        positions, entries = across * i.y_count, e.taps if i.depthwise else e.rows
+        tiles, period = i.k0_count * i.k1_count * i.k2_count, max(positions, entries, GAP)
+        loaded = max(taken + 2, self.last_tile + 1) + entries - 1
+        first = max(loaded, self.last_position + 1, taken + 2, self.last_tile + GAP)
+        last = first + (tiles - 1) * period
+        self.free[i.unit] = max(last - period + entries + 1 if tiles > 1 else loaded + 1, self.last_position + 1)
+        self.last_tile, self.last_position = last, last + positions - 1
+        return self.last_position + SCRATCHPAD + e.array_latency + 2
+
+    def _vector(self, i: Drain | Combine | Pool, ready: int) -> tuple[int, int]:
+        e = self.engine
+        drains = isinstance(i, Drain)
+        taken = ready if drains and self.drained else max(ready, self.written)
+        match i:
+            case Drain():
+                last = taken + 2 + (i.x_count * i.y_count * -(-i.channels // e.lanes) - 1) * i.steps
+                self.free[i.unit], end = last + i.steps, last + i.steps - 1 + e.drain_latency + 3
+            case Combine():
+                end = taken + _shared(-(-i.x_count // e.lanes) * i.y_count, 1 if i.single else 2, SCRATCHPAD + 9)
+                self.free[i.unit] = end
+            case Pool():
+                windows = -(-i.channels // e.lanes) * i.x_count * i.y_count
+                end = taken + _shared(windows, i.kernel_x * i.kernel_y, SCRATCHPAD + 4)
+                self.free[i.unit] = end
+        self.written, self.drained = end, drains
+        return taken, end
+
+
+def _shared(results: int, reads: int, latency: int) -> int:
+    """Cycles of results that take so many reads each, which wait while earlier ones are written."""
+    return results * (reads + 1) + latency - min(results, latency // (reads + 1))

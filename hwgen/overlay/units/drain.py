@@ -10,7 +10,7 @@ from ..engine import SUM_BITS, Engine
 from ..isa import Drain
 from .loops import Loops
 from .requantiser import SCALE, Lane, Rounding, Rules, latency
-from .sums import vector_side
+from .sums import LATENCY, vector_side
 from .words import Results, Target, delayed, fields_of, instruction_layout, instructions, rest
 
 __all__ = ["DrainUnit"]
@@ -21,6 +21,8 @@ START = SCALES_LATENCY + 1  #: cycles until a lot is in the lanes
 
 class DrainUnit(wiring.Component):
     """``lanes`` requantisers. A position's sums are read once, then shifted through them, ``steps`` cycles for each lot.
+
+    They are read a position ahead, as the memory may let them wait for a cycle.
 
     Members
     -------
@@ -56,12 +58,14 @@ class DrainUnit(wiring.Component):
         lot = Signal(range(-(-256 // e.lanes)))
         m.submodules.loops = loops = Loops(e.address_bits, (8, 12, 12))
         go, ends, take = Signal(), Signal(), Signal()
+        have = Signal()  # the sums of the next position are here, or will be when they are wanted
+        read = self.valid & self.ready
         opens = loops.fresh[0]  # the first lot of a position
         both = Mux(take, new.as_value(), d.as_value())
         v = data.View(kind, both)
         m.d.comb += [
-            self.valid.eq(active & opens & (step == 0) & self.room),
-            go.eq(active & (step == 0) & self.room & (~opens | self.ready)),
+            self.valid.eq(active & (~have | (go & opens))),
+            go.eq(active & (step == 0) & self.room & (~opens | have)),
             ends.eq(go & loops.last.all()),
             self.i.ready.eq(~active & (step == 0)),
             take.eq(self.i.valid & self.i.ready),
@@ -79,9 +83,13 @@ class DrainUnit(wiring.Component):
         with m.If(step != 0):
             m.d.sync += step.eq(step - 1)
         with m.If(take):
-            m.d.sync += [d.eq(new), active.eq(1), entry.eq(new.sums), lot.eq(0)]
+            m.d.sync += [d.eq(new), active.eq(1), entry.eq(new.sums), lot.eq(0), have.eq(0)]
+        with m.Elif(read):
+            m.d.sync += [have.eq(1), entry.eq(entry + 1)]
+        with m.Elif(go & opens):
+            m.d.sync += have.eq(0)
         with m.If(go):
-            m.d.sync += [step.eq(d.steps - 1), lot.eq(Mux(loops.last[0], 0, lot + 1)), entry.eq(entry + loops.last[0])]
+            m.d.sync += [step.eq(d.steps - 1), lot.eq(Mux(loops.last[0], 0, lot + 1))]
             with m.If(ends):
                 m.d.sync += active.eq(0)
 
@@ -103,7 +111,10 @@ class DrainUnit(wiring.Component):
         scale = Signal(data.ArrayLayout(SCALE, e.lanes), reset_less=True)
         width = -(-e.columns // e.lanes) * e.lanes
         hold = [Signal(signed(SUM_BITS), name=f"hold_{c}", reset_less=True) for c in range(width)]
-        sums = [self.data[c] if c < e.columns else Const(0) for c in range(width)]
+        following = Signal(self.data.shape(), reset_less=True)
+        sums = [following[c] if c < e.columns else Const(0) for c in range(width)]
+        with m.If(delayed(m, read, LATENCY, "read")):
+            m.d.sync += following.eq(self.data)
         with m.If(load):
             m.d.sync += scale.eq(self.scales)
             m.d.sync += [

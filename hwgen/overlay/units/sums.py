@@ -1,4 +1,4 @@
-"""The memory of sums: two halves, one for the array, the other for the vector unit."""
+"""The memory of sums: one bank of even entries, one of odd ones, for the array and the vector unit."""
 
 from typing import Any
 
@@ -33,7 +33,9 @@ def _word(engine: Engine) -> data.ArrayLayout:
 
 
 class SumsMemory(wiring.Component):
-    """Entries of a sum for each column. Each half is read at one place in a cycle: the array goes first.
+    """Entries of a sum for each column. Each bank is read at one place in a cycle: the array goes first.
+
+    It reads one entry after the other, so the vector unit waits for a cycle at most.
 
     Members
     -------
@@ -51,22 +53,22 @@ class SumsMemory(wiring.Component):
         m = Module()
         word = self.data.shape()
         found = []
-        array_half, vector_half = self.read_entry[-1], self.entry[-1]
-        m.d.comb += self.ready.eq(~(self.read & (array_half == vector_half)))
-        for half in range(2):
-            m.submodules[f"half_{half}"] = memory = Memory(shape=word, depth=self.engine.sums // 2, init=[])
+        array_bank, vector_bank = self.read_entry[0], self.entry[0]
+        m.d.comb += self.ready.eq(~(self.read & (array_bank == vector_bank)))
+        for bank in range(2):
+            m.submodules[f"bank_{bank}"] = memory = Memory(shape=word, depth=self.engine.sums // 2, init=[])
             read, write = memory.read_port(), memory.write_port()
             m.d.comb += [
-                read.addr.eq(Mux(self.read & (array_half == half), self.read_entry, self.entry)[:-1]),
-                write.addr.eq(self.write_entry[:-1]),
+                read.addr.eq(Mux(self.read & (array_bank == bank), self.read_entry, self.entry)[1:]),
+                write.addr.eq(self.write_entry[1:]),
                 write.data.eq(self.write_data),
-                write.en.eq(self.write & (self.write_entry[-1] == half)),
+                write.en.eq(self.write & (self.write_entry[0] == bank)),
             ]
-            register = Signal(word, name=f"found_{half}", reset_less=True)
+            register = Signal(word, name=f"found_{bank}", reset_less=True)
             m.d.sync += register.eq(read.data)
             found.append(register)
-        for name, half, out in (("array", array_half, self.read_data), ("vector", vector_half, self.data)):
-            late = [Signal(name=f"{name}_half_{k}", reset_less=True) for k in range(LATENCY)]
-            m.d.sync += [b.eq(a) for a, b in zip([half, *late], late, strict=False)]
+        for name, bank, out in (("array", array_bank, self.read_data), ("vector", vector_bank, self.data)):
+            late = [Signal(name=f"{name}_bank_{k}", reset_less=True) for k in range(LATENCY)]
+            m.d.sync += [b.eq(a) for a, b in zip([bank, *late], late, strict=False)]
             m.d.comb += out.eq(Mux(late[-1], found[1], found[0]))
         return m

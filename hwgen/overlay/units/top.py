@@ -68,8 +68,8 @@ class OverlayEngine(wiring.Component):
         self._bus(m, fetch, load, store)
         self._memories(m, load, multiply, vector)
 
-        # The scratchpad: one access each cycle; what comes from outside first, then what goes there.
-        clients = [load.port, store.port, vector.port]
+        # The scratchpad: one access each cycle; the vector unit first, as it has the most to do.
+        clients = [vector.port, load.port, store.port]
         m.d.comb += [scratchpad.read_address.eq(multiply.address), multiply.x.eq(scratchpad.read_data)]
         m.d.comb += [store.x.eq(scratchpad.result), vector.x.eq(scratchpad.result)]
         free: Any = 1
