@@ -12,7 +12,7 @@ from hwgen.overlay import lower
 from hwgen.overlay.engine import Engine
 from hwgen.overlay.isa import Multiply
 from hwgen.overlay.lower import compile_graph
-from hwgen.overlay.timing import cycles
+from hwgen.overlay.timing import array_cycles
 from hwgen.overlay.transpose import transposed
 from tests.network_specs import Branch, Conv, Dense, NetworkSpec, Pool
 from tests.overlay.graphs import conv, network, pool
@@ -69,7 +69,7 @@ def test_the_better_orientation(shape):
 
 
 def _cycles(graph):
-    return sum(cycles(i, ENGINE) for i in compile_graph(graph, ENGINE).program if isinstance(i, Multiply))
+    return sum(array_cycles(i, ENGINE) for i in compile_graph(graph, ENGINE).program if isinstance(i, Multiply))
 
 
 @pytest.mark.parametrize(
