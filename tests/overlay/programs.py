@@ -318,13 +318,14 @@ class Writer:
         return True
 
     def _show(self, entry: int) -> None:
-        """Whether an entry of the sums is right: 0 for each of its columns in the scratchpad, else something else."""
+        """Whether an entry of the sums is right: the same number for each of its columns, else another."""
         content = np.zeros(self.engine.columns, SCALE)
-        content["mult"], content["offset"] = 255, 1 - 255 * self.machine.sums[entry]
+        content["mult"], content["offset"] = 255, 128 - 255 * self.machine.sums[entry]
         self._constants(Place.SCALES, content.view(np.uint8).reshape(-1, SCALE.itemsize))
         room = self._room(self.engine.columns)
         target = self.engine.columns * (entry % 4)
-        self.add(Drain(sums=entry, target=target, channels=self.engine.columns, steps=1, shift=2))
+        zero = self.rng.randint(1, 100)
+        self.add(Drain(sums=entry, target=target, channels=self.engine.columns, steps=1, shift=2, zero=zero))
         self.add(Store(external=room, local=target, size=self.engine.columns))
 
     def large_sums(self, parts: int) -> None:

@@ -13,8 +13,8 @@ from hwgen.errors import HwgenError
 from hwgen.overlay.engine import Engine
 from hwgen.overlay.isa import End, Fill, Instruction, Load, Multiply, Store, Unit
 from hwgen.overlay.lower import compile_graph
-from hwgen.overlay.simulation import MemoryTiming, simulate
-from hwgen.overlay.timing import cycles
+from hwgen.overlay.simulation import simulate
+from hwgen.overlay.timing import MemoryTiming, array_cycles
 from hwgen.overlay.tokens import with_tokens
 from tests.overlay.networks import case, machine, output, stored
 from tests.overlay.programs import KINDS, Program, Writer, random_program
@@ -122,7 +122,7 @@ def test_networks(name, rows, columns, most):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("depthwise", [0, 1])
 def test_cycles_of_the_array(shape, depthwise):
-    """As long as timing.cycles says, from one number of tiles to another."""
+    """As long as timing.array_cycles says, from one number of tiles to another."""
     engine = SHAPES[shape]
     for x_count, stride in ((1, 1), (3, 2), (4, 1), (7, 3), (11, 1)):
         if x_count > engine.sums:
@@ -133,7 +133,7 @@ def test_cycles_of_the_array(shape, depthwise):
             program = with_tokens([i, Fill(size=1), End()], engine)
             run = simulate(engine, program, np.zeros(64, np.uint8), limit=LIMIT)
             ends += [cycle for unit, cycle in run.ends if unit == Unit.MULTIPLY]
-            wanted.append(cycles(i, engine))
+            wanted.append(array_cycles(i, engine))
         assert ends[1] - ends[0] == wanted[1] - wanted[0], (x_count, stride)
 
 
