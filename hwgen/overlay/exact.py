@@ -1,12 +1,13 @@
 """Exact arithmetic in the engine's number formats."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from ..errors import HwgenError
-from ..graph import Add, GlobalAveragePool, Graph, Linear, Table
+from ..graph import Add, GlobalAveragePool, Graph, Linear, QuantType, Table
 from ..requantise import reference
 from ..templates.add import AddParams, AddTables, add_block
 from .engine import Engine
@@ -193,6 +194,12 @@ def _moved(sums: Sums, channel: int, mult: int, offset: int, shift: int) -> int:
     )
 
 
+@cache
+def _add_block(a: QuantType, b: QuantType, y: QuantType, lo: int, hi: int) -> Any:
+    """It takes seconds."""
+    return add_block(a, b, y, lo, hi, lanes=1, words=1)
+
+
 def tables_of(node: Add | Table, graph: Graph) -> Tables:
     """The arithmetic of a node; ``HwgenError`` where no two tables add up to it."""
     up = stored(graph, node.output)
@@ -202,7 +209,7 @@ def tables_of(node: Add | Table, graph: Graph) -> Tables:
         values = node.table.astype(np.int64) - up << SHIFTS[0]
         return Tables(a=values, b=np.zeros(256, np.int64), shift=SHIFTS[0], window=-1, odd=0, lo=-128, hi=127)
     first, second, result = (graph.tensors[name].type for name in (*node.inputs, node.output))
-    params, contents = add_block(first, second, result, node.lo, node.hi, lanes=1, words=1)
+    params, contents = _add_block(first, second, result, node.lo, node.hi)
     if not isinstance(params, AddParams) or not isinstance(contents, AddTables) or params.fixes:
         raise HwgenError(f"{node.name}: no two tables add up to what ONNX Runtime computes; {INSTEAD}")
     shift = next((s for s in SHIFTS if s >= params.shift), params.shift)

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from ..errors import HwgenError
 from ..graph import Add, Concat, GlobalAveragePool, Graph, Linear, MaxPool, Node, Table
+from .compiled import Compiled, Region
 from .engine import Engine
 from .exact import INSTEAD, Scales, Sums, Tables, scales_of, stored, sums_of, tables_of
 from .isa import SCALE, Combine, Drain, End, FieldError, Instruction, Load, Multiply, Place, Pool, Store
@@ -18,56 +19,37 @@ from .timing import array_cycles
 from .tokens import with_tokens
 from .transpose import transposed
 
-__all__ = ["Compiled", "compile_graph"]
+__all__ = ["compile_graph"]
 
 BANDS = 4  #: rows at a time, of operators that follow no weighted sum
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Compiled:
-    """A program, and the external memory that it begins with.
+def compile_graph(graph: Graph, engine: Engine, observe: bool = False) -> Compiled:
+    """A program for one frame.
 
     Parameters
     ----------
-    external
-        Bytes: constants, and room for input, output and spills.
-    transposed
-        Whether height and width are exchanged in all that follows.
-    input, output
-        Their addresses there: (H, W, C) bytes without border, rows padded to whole beats of the bus.
-    places
-        Of each tensor when it has just been made, and the number of instructions by then.
-    """
-
-    engine: Engine
-    program: list[Instruction]
-    external: np.ndarray
-    transposed: bool
-    input: int
-    output: int
-    places: dict[str, tuple[Placed, int]]
-
-
-def compile_graph(graph: Graph, engine: Engine) -> Compiled:
-    """A program for one frame.
+    observe
+        Write every tensor to external memory when it has been made.
 
     Raises
     ------
     HwgenError
         An operator that the engine lacks, or one that does not fit into its memories; says which, and what it needs.
     """
-    made = _Lowering(graph, engine).compiled()
+    made = _Lowering(graph, engine, observe).compiled()
     if all(tensor.shape[0] == tensor.shape[1] for tensor in graph.tensors.values()):
         return made
-    other = _Lowering(transposed(graph), engine).compiled()
-    return replace(other, transposed=True) if _array_cycles(other) < _array_cycles(made) else made
+    other = _Lowering(transposed(graph), engine, observe).compiled()
+    return _turned(other, graph) if _array_cycles(other) < _array_cycles(made) else made
 
 
 class _Lowering:
     """The program so far."""
 
-    def __init__(self, graph: Graph, engine: Engine):
-        self.graph, self.engine = graph, engine
+    def __init__(self, graph: Graph, engine: Engine, observe: bool):
+        self.graph, self.engine, self.observe = graph, engine, observe
+        self.observed: dict[str, int] = {}
         self.external = External()
         self.program: list[Instruction] = []
         self.tables: Tables | None = None  # of the operator that is worked on
@@ -92,12 +74,31 @@ class _Lowering:
             self._group(self.groups[number])
             for node in self.groups[number]:
                 self.places[node.output] = self.here[node.output], len(self.program)
+            if self.observe:
+                for node in self.groups[number]:
+                    self.observed[node.output] = self._room(node.output)
+                    with _saying(f"tensor {node.output}"):
+                        self._move(node.output, Store, self.observed[node.output])
         self._leave(len(self.schedule.order))
         self.program.append(End())
         return Compiled(
             engine=self.engine, program=with_tokens(self.program, self.engine), external=self.external.image(),
             transposed=False, input=self.there[graph.input], output=self.there[graph.output], places=self.places,
+            regions=self._regions(),
         )  # fmt: skip
+
+    def _regions(self) -> dict[str, Region]:
+        ends = {name: self.there[name] for name in (self.graph.input, self.graph.output)}
+        return {
+            name: Region(
+                address=address,
+                shape=self.graph.tensors[name].shape,
+                row=self._beats(name),
+                less=stored(self.graph, name),
+                transposed=False,
+            )
+            for name, address in (self.observed | ends).items()
+        }
 
     def _enter(self, name: str, address: int) -> None:
         """Make room in the scratchpad, and read what is in external memory already."""
@@ -105,7 +106,7 @@ class _Lowering:
         with _saying(f"tensor {name}"):
             if name in self.there:
                 self.program += fills(self.here[name])
-                self._move(name, Load)
+                self._move(name, Load, self.there[name])
                 self.places.setdefault(name, (self.here[name], len(self.program)))
 
     def _leave(self, step: int) -> None:
@@ -117,7 +118,7 @@ class _Lowering:
                 if name not in self.there and (again or name == self.graph.output):
                     self.there[name] = self._room(name)
                     with _saying(f"tensor {name}"):
-                        self._move(name, Store)
+                        self._move(name, Store, self.there[name])
                 del self.here[name]
 
     def _room(self, name: str) -> int:
@@ -129,12 +130,12 @@ class _Lowering:
         _, width, channels = self.graph.tensors[name].shape
         return self.engine.padded(width * channels)
 
-    def _move(self, name: str, how: type[Load] | type[Store]) -> None:
+    def _move(self, name: str, how: type[Load] | type[Store], external: int) -> None:
         place = self.here[name]
         height, width, channels = place.shape
         self.program.append(
             how(
-                external=self.there[name],
+                external=external,
                 external_step=self._beats(name),
                 local=place.at(0, 0),
                 local_step=place.row,
@@ -340,6 +341,12 @@ class _Lowering:
                 target_y_step=there.row,
             )
         )
+
+
+def _turned(compiled: Compiled, graph: Graph) -> Compiled:
+    """Of the transposed network: the network's tensors again."""
+    regions = {n: replace(r, shape=graph.tensors[n].shape, transposed=True) for n, r in compiled.regions.items()}
+    return replace(compiled, transposed=True, regions=regions)
 
 
 def _array_cycles(compiled: Compiled) -> int:

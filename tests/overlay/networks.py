@@ -10,8 +10,8 @@ from hwgen import flow
 from hwgen.frontend import import_model, load_onnx
 from hwgen.graph import Graph, Softmax
 from hwgen.inputs import Frames, load_frames, make_frames
+from hwgen.overlay.compiled import Compiled
 from hwgen.overlay.isa import End, Instruction, Unit
-from hwgen.overlay.lower import Compiled
 from hwgen.overlay.machine import Machine
 from hwgen.overlay.places import Placed
 from tests.random_networks import NetworkSpec, build, frames
