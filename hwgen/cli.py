@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -101,6 +102,10 @@ def build(
     like: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Use the hardware of this retrainable build; no --board then.")
     ] = None,
+    array: Annotated[str | None, typer.Option(metavar="RxC", help="Overlay: rows and columns of multipliers.")] = None,
+    multipliers: Annotated[int | None, typer.Option(metavar="N", min=1, help="Overlay: at most so many.")] = None,
+    scratchpad: Annotated[int | None, typer.Option(metavar="KIB", min=1, help="Overlay: its size.")] = None,
+    axi_width: Annotated[int | None, typer.Option(metavar="N", help="Overlay: bits of the bus, 32 to 256.")] = None,
     calibration: Calibration = None,
     as_json: Json = False,
 ) -> None:
@@ -109,8 +114,11 @@ def build(
         raise typer.BadParameter("give one of both", param_hint="--board, --like")
     if like is not None and (dsp_only or target_fps is not None or objective != "throughput"):
         raise typer.BadParameter("nothing is chosen with --like", param_hint="--objective, --target-fps, --dsp-only")
+    if axi_width not in (None, 32, 64, 128, 256):
+        raise typer.BadParameter("must be 32, 64, 128 or 256", param_hint="--axi-width")
     with _loading():
         from . import flow
+        from .overlay.shape import Wish
 
     with _progress() as progress:
         result = flow.build(
@@ -124,6 +132,12 @@ def build(
             retrainable=retrainable,
             like=like,
             calibration=calibration,
+            wish=Wish(
+                array=_shape(array),
+                multipliers=multipliers,
+                scratchpad=scratchpad and scratchpad * 1024,
+                bus=axi_width and axi_width // 8,
+            ),
             progress=progress,
         )
     _show(as_json, result.to_json(), lambda: build_screen(result))
@@ -139,6 +153,12 @@ def simulate(
     stalls: Annotated[bool, typer.Option("--stalls", help="Random pauses on input and output.")] = False,
     seed: Annotated[int, typer.Option(metavar="N", min=1, help="Of the random pauses.")] = 1,
     trace: Annotated[Path | None, typer.Option(metavar="FILE.fst", help="Write waveforms.")] = None,
+    memory_latency: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Overlay: cycles until external memory answers, 10 unless given.")
+    ] = None,
+    memory_pause: Annotated[
+        str | None, typer.Option(metavar="A/B", help="Overlay: external memory is silent in A of every B cycles.")
+    ] = None,
     serve: Annotated[
         bool, typer.Option("--serve", help="Be a board for `hwgen run` at a pseudo-terminal, till Ctrl-C.")
     ] = False,
@@ -149,13 +169,39 @@ def simulate(
         if inputs or limit or stalls or trace:
             raise typer.BadParameter("takes no other options than --json", param_hint="--serve")
         return _serve(folder, as_json)
+    silent, period = _pause(memory_pause)
     with _loading():
         from . import flow
+        from .overlay.timing import MemoryTiming
 
+    given = memory_latency is not None or memory_pause is not None
+    memory = MemoryTiming(latency=memory_latency or 10, silent=silent, period=period) if given else None
     with _tidy_end(), _progress() as progress:
-        result = flow.simulate(folder, inputs, limit=limit, stalls=seed if stalls else False, trace=trace, progress=progress)
+        result = flow.simulate(
+            folder, inputs, limit=limit, stalls=seed if stalls else False, trace=trace, memory=memory, progress=progress
+        )
     _show(as_json, result.to_json(), lambda: simulate_screen(result))
     raise typer.Exit(1 if result.mismatches else 0)
+
+
+def _shape(text: str | None) -> tuple[int, int] | None:
+    """(rows, columns) of ``16x16``."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"([1-9]\d{0,2})x([1-9]\d{0,2})", text)
+    if not found or max(int(found[1]), int(found[2])) > 255:
+        raise typer.BadParameter(f"must be rows x columns up to 255, such as 16x16, not {text}", param_hint="--array")
+    return int(found[1]), int(found[2])
+
+
+def _pause(text: str | None) -> tuple[int, int]:
+    """(silent, period) of ``4/20``."""
+    if text is None:
+        return 0, 0
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    if not found or int(found[1]) >= int(found[2]):
+        raise typer.BadParameter(f"must be A/B with A below B, such as 4/20, not {text}", param_hint="--memory-pause")
+    return int(found[1]), int(found[2])
 
 
 def _serve(folder: Path, as_json: bool) -> None:

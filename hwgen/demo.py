@@ -11,7 +11,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from . import flow
-from .results import BuildResult, CheckResult, SimulateResult
+from .results import BuildResult, CheckResult, OverlayBuildResult, OverlaySimulateResult, SimulateResult
 from .screens import build_screen, check_screen, digits_screen, simulate_screen
 
 __all__ = ["DemoResult", "demo_screen", "run_demo"]
@@ -34,8 +34,8 @@ class DemoResult:
     """
 
     checked: CheckResult
-    built: BuildResult
-    simulated: SimulateResult
+    built: BuildResult | OverlayBuildResult
+    simulated: SimulateResult | OverlaySimulateResult
     images: np.ndarray
     labels: np.ndarray
     predicted: np.ndarray

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,18 +12,22 @@ from . import simulation
 from .board import Board, board_of, load_board
 from .choosing import Choice, Progress, choose, choose_again, silent
 from .errors import HwgenError
-from .frontend import explain, import_model, load_onnx, reference_model
+from .expected import expected_tensors
+from .frontend import explain, import_model, load_onnx
 from .frontend.calibration import load_samples, quantize_float
 from .graph import Graph
 from .hardware.emit import emit
 from .hardware.placeholders import differing_module
 from .hardware.verilog import KEYWORDS
 from .ilp.unroll import Objective
-from .inputs import Frames, host_outputs, load_frames, random_frames
-from .oracle import Oracle, cpu_features, saturates
+from .inputs import host_outputs, load_frames, random_frames
+from .oracle import cpu_features, saturates
 from .output import MODEL, OutputFolder, read_manifest, read_verilog
+from .overlay.shape import Wish
+from .overlay.timing import MemoryTiming
+from .overlay_flow import build_overlay, simulate_overlay
 from .report import report
-from .results import BuildResult, CheckResult, LayerRow, OperatorRow, SimulateResult
+from .results import BuildResult, CheckResult, LayerRow, OperatorRow, OverlayBuildResult, OverlaySimulateResult, SimulateResult
 
 __all__ = ["build", "check", "expected_tensors", "simulate"]
 
@@ -87,8 +90,9 @@ def build(
     retrainable: bool = False,
     like: Path | None = None,
     calibration: Path | None = None,
+    wish: Wish | None = None,
     progress: Progress | None = None,
-) -> BuildResult:
+) -> BuildResult | OverlayBuildResult:
     """Choose the hardware and write Verilog, vectors, manifest and report into ``folder`` (default ``rtl_out/NAME``).
 
     Parameters
@@ -102,11 +106,17 @@ def build(
     like
         Folder of an earlier, retrainable build of the same network with other weights: its hardware is used, and where its
         bitstream has been made, :func:`hwgen.bitstream` takes seconds.
+    wish
+        What is given of an overlay's engine.
     """
     if style not in ("dataflow", "overlay", "auto"):
         raise ValueError(f"style must be dataflow, overlay or auto, not {style!r}")
-    if style == "overlay":
-        raise HwgenError("--style overlay is not there yet; use --style dataflow")
+    if style == "overlay" and (dsp_only or retrainable or like or target_fps is not None or objective != "throughput"):
+        raise HwgenError("--objective, --target-fps, --dsp-only, --retrainable and --like are for --style dataflow")
+    if style != "overlay" and wish is not None and wish != Wish():
+        raise HwgenError("--array, --multipliers, --scratchpad and --axi-width are for --style overlay")
+    if style == "auto":
+        raise HwgenError("--style auto is not there yet; use --style dataflow or --style overlay")
     tell = progress or silent
     earlier = None
     if like is not None:
@@ -124,6 +134,8 @@ def build(
     loaded = read(model, calibration)
     graph = read_graph(loaded, model)
     folder = folder or Path("rtl_out") / graph.name
+    if style == "overlay":
+        return build_overlay(graph, loaded, target, board_file, folder, wish or Wish(), tell)
     with OutputFolder(folder) as fresh:
         if earlier is None:
             choice = choose(graph, target, objective, target_fps, tell, dsp_only=dsp_only, retrainable=retrainable)
@@ -211,8 +223,9 @@ def simulate(
     limit: int | None = None,
     stalls: bool | int = False,
     trace: Path | None = None,
+    memory: MemoryTiming | None = None,
     progress: Progress | None = None,
-) -> SimulateResult:
+) -> SimulateResult | OverlaySimulateResult:
     """Simulate the Verilog in ``folder`` and compare every QuantizeLinear output with ONNX Runtime's.
 
     Parameters
@@ -221,9 +234,23 @@ def simulate(
         File with an array ``inputs``; None: the random frames stored with the build.
     stalls
         Random pauses at both ends; a number is their seed.
+    memory
+        When an overlay's external memory answers; with ``stalls`` it is silent at random.
     """
     tell = progress or silent
-    figures = read_manifest(folder)["figures"]
+    manifest = read_manifest(folder)
+    if manifest.get("style") == "overlay":
+        if trace is not None:
+            raise HwgenError("--trace is for --style dataflow")
+        model = import_model(load_onnx(folder / MODEL))
+        frames = (random_frames(model, VECTOR_FRAMES) if inputs is None else load_frames(inputs, model)).limited(limit)
+        timing = memory or MemoryTiming()
+        if stalls is not False:
+            timing = replace(timing, silent=timing.silent or 1, period=timing.period or 4, seed=int(stalls))
+        return simulate_overlay(folder, manifest, frames, timing, tell)
+    if memory is not None:
+        raise HwgenError("--memory-latency and --memory-pause are for --style overlay")
+    figures = manifest["figures"]
     loaded = load_onnx(folder / MODEL)
     graph = import_model(loaded)
     frames = (random_frames(graph, VECTOR_FRAMES) if inputs is None else load_frames(inputs, graph)).limited(limit)
@@ -257,29 +284,3 @@ def _doubt() -> str:
     if not saturates():
         return ""
     return f" (ONNX Runtime's 8-bit sums saturate on this CPU, {cpu_features()}: compare on one with VNNI)"
-
-
-def expected_tensors(
-    graph: Graph, model: onnx.ModelProto, frames: Frames, progress: Callable[[float], None] = lambda share: None
-) -> tuple[dict[str, np.ndarray], int]:
-    """ONNX Runtime's numbers for each tensor that has an alias, (N, H, W, C); and how many elements all aliases have.
-
-    ``HwgenError`` where two aliases of one tensor differ: the import would be at fault.
-    """
-    tensors = {t.name: t for t in graph.tensors.values() if t.aliases}
-    names = [alias.name for t in tensors.values() for alias in t.aliases]
-    oracle = Oracle(reference_model(model))
-    runs = []
-    for k in range(len(frames)):
-        runs.append(oracle.run(frames.model[k : k + 1], names))
-        progress((k + 1) / len(frames))
-    expected: dict[str, np.ndarray] = {}
-    compared = 0
-    for name, tensor in tensors.items():
-        for alias in tensor.aliases:
-            array = np.concatenate([run[alias.name] for run in runs]).astype(np.int64)
-            found = alias.layout.from_onnx(array, tensor.shape)
-            compared += found.size
-            if not (found == expected.setdefault(name, found)).all():
-                raise HwgenError(f"{alias.name} must equal {tensor.aliases[0].name} in ONNX Runtime, and does not")
-    return expected, compared

@@ -15,6 +15,9 @@ __all__ = [
     "DroppedTensor",
     "LayerRow",
     "OperatorRow",
+    "OverlayBuildResult",
+    "OverlayLayer",
+    "OverlaySimulateResult",
     "PathPart",
     "ProjectResult",
     "RunResult",
@@ -141,6 +144,86 @@ class BuildResult:
             "bound": self.bound,
             "proven": self.proven,
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverlayLayer:
+    """Operators up to one, since the one before.
+
+    Parameters
+    ----------
+    cycles
+        Predicted, from the end of those before to its own.
+    """
+
+    name: str
+    macs: int
+    cycles: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverlayBuildResult:
+    """Parameters
+    ----------
+    rows, columns, lanes
+        Of the engine.
+    scratchpad, bus
+        Bytes.
+    latency_cycles
+        Predicted, from start to done of one frame, with the usual memory (answers after 10 cycles, never silent).
+    external_bytes
+        Of external memory that a frame reads and writes, its instructions among them.
+    """
+
+    board: str
+    clock_mhz: float
+    folder: str
+    rows: int
+    columns: int
+    lanes: int
+    scratchpad: int
+    bus: int
+    instructions: int
+    macs: int
+    latency_cycles: int
+    external_bytes: int
+    layers: tuple[OverlayLayer, ...] = ()
+
+    @property
+    def multipliers(self) -> int:
+        return self.rows * self.columns
+
+    def to_json(self) -> dict[str, Any]:
+        names = "board folder rows columns lanes scratchpad bus multipliers macs latency_cycles external_bytes"
+        return {"style": "overlay"} | {name: getattr(self, name) for name in names.split()}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OverlaySimulateResult:
+    """Parameters
+    ----------
+    latency_cycles
+        From start to done of the last frame.
+    external_bytes
+        Read and written for it.
+    elements_compared, mismatches, first_mismatch, outputs
+        As of :class:`SimulateResult`.
+    """
+
+    frames: int
+    elements_compared: int
+    mismatches: int
+    latency_cycles: int
+    predicted_latency_cycles: int
+    external_bytes: int
+    cycles_per_second: float
+    first_mismatch: str = ""
+    stalls: bool = False
+    outputs: np.ndarray | None = field(default=None, repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        names = "frames elements_compared mismatches latency_cycles predicted_latency_cycles external_bytes cycles_per_second"
+        return {name: getattr(self, name) for name in names.split()}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

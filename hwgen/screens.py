@@ -17,6 +17,8 @@ from .results import (
     BitstreamResult,
     BuildResult,
     CheckResult,
+    OverlayBuildResult,
+    OverlaySimulateResult,
     ProjectResult,
     RunResult,
     ScheduleResult,
@@ -76,8 +78,29 @@ def check_screen(result: CheckResult) -> RenderableType:
     return Group(table, verdict)
 
 
-def build_screen(result: BuildResult) -> RenderableType:
+def overlay_screen(result: OverlayBuildResult) -> RenderableType:
     """A row for each layer, then the whole."""
+    table = _table("up to layer", "MACs>", "cycles>", "at least>")
+    for row in result.layers:
+        table.add_row(escape(row.name), *_counts(row.macs, row.cycles, -(-row.macs // result.multipliers)))
+    least = -(-result.macs // result.multipliers)
+    lines = _table("", "")
+    lines.show_header = False
+    lines.add_row("engine", f"{result.rows} × {result.columns} multipliers, {_plural(result.lanes, 'lane')}")
+    lines.add_row("memory", f"scratchpad of {_kib(result.scratchpad)}, bus of {8 * result.bus} bits")
+    lines.add_row("frame", f"{result.macs:,} MACs on {result.multipliers:,} multipliers: at least {least:,} cycles")
+    micros, share = result.latency_cycles / result.clock_mhz, least / result.latency_cycles
+    busy = f"multipliers {share:.0%} busy"
+    lines.add_row("latency", f"{result.latency_cycles:,} cycles = {micros:,.1f} µs at {result.clock_mhz:g} MHz, {busy}")
+    lines.add_row("external", f"{result.external_bytes:,} bytes for each frame")
+    lines.add_row("written to", escape(result.folder))
+    return Group(table, lines)
+
+
+def build_screen(result: BuildResult | OverlayBuildResult) -> RenderableType:
+    """A row for each layer, then the whole."""
+    if isinstance(result, OverlayBuildResult):
+        return overlay_screen(result)
     table = _table("layer", "templates", "unrolling", "MACs>", "cycles>", "multipliers>", "busy>", "block RAM>", "LUT>")
     for row in result.layers:
         busy = f"{100 * row.cycles / result.interval_cycles:.0f} %"
@@ -136,7 +159,7 @@ def _area(result: AsicResult) -> RenderableType:
     return lines
 
 
-def simulate_screen(result: SimulateResult) -> RenderableType:
+def simulate_screen(result: SimulateResult | OverlaySimulateResult) -> RenderableType:
     """The verdict, then simulated cycles beside predicted ones."""
     what = f"{result.elements_compared:,} integers of {_plural(result.frames, 'frame')} compared with ONNX Runtime"
     if result.mismatches:
@@ -144,8 +167,9 @@ def simulate_screen(result: SimulateResult) -> RenderableType:
     else:
         verdict = _verdict(True, f"{what}: all equal")
     table = _table("cycles", "simulated>", "predicted>")
-    interval = "-" if result.interval_cycles is None else f"{result.interval_cycles:,}"
-    table.add_row("interval", interval, f"{result.predicted_interval_cycles:,}")
+    if isinstance(result, SimulateResult):
+        interval = "-" if result.interval_cycles is None else f"{result.interval_cycles:,}"
+        table.add_row("interval", interval, f"{result.predicted_interval_cycles:,}")
     table.add_row("latency", f"{result.latency_cycles:,}", f"{result.predicted_latency_cycles:,}")
     note = "; with stalls, so slower than predicted" if result.stalls else ""
     return Group(verdict, table, Text(f"simulated at {result.cycles_per_second:,.0f} cycles/s{note}"))

@@ -62,6 +62,11 @@ def test_boards(hwgen):
         (["simulate", "x", "--limit", "0"], "Invalid value for '--limit'"),
         (["simulate", "x", "--seed", "-1"], "Invalid value for '--seed'"),
         (["boards", "--jsn"], "No such option"),
+        (["build", "x.onnx", "--board", "zu3eg", "--array", "16"], "must be rows x columns up to 255, such as 16x16, not 16"),
+        (["build", "x.onnx", "--board", "zu3eg", "--array", "16x256"], "must be rows x columns up to 255"),
+        (["build", "x.onnx", "--board", "zu3eg", "--axi-width", "48"], "must be 32, 64, 128 or 256"),
+        (["simulate", "x", "--memory-pause", "20/4"], "must be A/B with A below B, such as 4/20, not 20/4"),
+        (["simulate", "x", "--memory-latency", "0"], "Invalid value for '--memory-latency'"),
     ],
 )
 def test_usage_errors(hwgen, args, message):
@@ -75,7 +80,7 @@ def test_usage_errors(hwgen, args, message):
     [
         (["check", MODEL, "--board", "ulx3s"], "unknown board 'ulx3s': did you mean ulx3s-85f?"),
         (["check", "missing.onnx", "--board", "zu3eg"], "missing.onnx"),
-        (["build", MODEL, "--board", "zu3eg", "--style", "overlay"], "overlay"),
+        (["build", MODEL, "--board", "zu3eg", "--style", "auto"], "--style auto is not there yet"),
         (["simulate", "missing"], "missing"),
     ],
 )

@@ -87,9 +87,8 @@ class Compiled:
 
     @property
     def ends(self) -> list[tuple[str, int]]:
-        """For each operator's output in the order of the program: how many instructions there are by then."""
-        marks = sorted((number, name) for name, (_, number) in self.places.items())
-        return [(name, number) for number, name in marks]
+        """Tensors in the order in which they are made, and how many instructions there are by then."""
+        return [(name, number) for name, (_, number) in self.places.items()]
 
 
 def engine_hash(engine: Engine) -> str:

@@ -1,0 +1,221 @@
+"""The overlay's pipeline: an engine for the board, a program for the network; simulated, each layer compared."""
+
+import json
+import shutil
+import time
+import zlib
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from .board import Board
+from .choosing import Progress
+from .errors import HwgenError
+from .expected import expected_tensors
+from .frontend import import_model, load_onnx
+from .graph import ArgMax, Graph, Linear, Softmax
+from .inputs import Frames, host_outputs
+from .mapping.operators import operator
+from .output import FORMAT, MANIFEST, MARKER, MODEL, OutputFolder
+from .overlay.compiled import Compiled, engine_hash
+from .overlay.engine import Engine
+from .overlay.isa import WORD, Load, Store, disassemble, encode
+from .overlay.lower import compile_graph
+from .overlay.shape import Wish, engine_for
+from .overlay.simulation import simulate as run_program
+from .overlay.simulation import verilog
+from .overlay.timing import MemoryTiming, predict
+from .reference import run_graph
+from .results import OverlayBuildResult, OverlayLayer, OverlaySimulateResult
+
+__all__ = ["build_overlay", "simulate_overlay"]
+
+IMAGE = "image.bin"  #: external memory with the program
+ALIGN = 64
+USUAL = MemoryTiming()
+
+
+def build_overlay(
+    graph: Graph, model: onnx.ModelProto, board: Board, board_file: Path, folder: Path, wish: Wish, tell: Progress
+) -> OverlayBuildResult:
+    """Choose an engine, compile the network for it, write Verilog, the image of external memory, manifest and report."""
+    head, _ = _parts(graph)
+    tell("choosing the engine", 0.0)
+    engine = engine_for(head, wish, max(1, board.limits.dsp), board.limits.dsp)
+    tell("compiling", 0.0)
+    compiled = compile_graph(head, engine)
+    result = _result(head, compiled, board, folder)
+    with OutputFolder(folder) as fresh:
+        tell("writing Verilog", 0.0)
+        (fresh / "overlay.v").write_text(verilog(engine))
+        image, program = _image(compiled)
+        (fresh / IMAGE).write_bytes(image)
+        (fresh / "program.txt").write_text(disassemble(compiled.program))
+        manifest = {
+            MARKER: FORMAT,
+            "name": graph.name,
+            "style": "overlay",
+            "board": board_file.name,
+            "engine": asdict(engine),
+            "engine_hash": engine_hash(engine),
+            "image": {
+                "crc32": zlib.crc32(image),
+                "bytes": len(image),
+                "program": program,
+                "instructions": len(compiled.program),
+            },
+            "regions": {name: asdict(region) for name, region in compiled.regions.items()},
+            "figures": {"latency_cycles": result.latency_cycles, "external_bytes": result.external_bytes},
+        }
+        (fresh / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+        (fresh / "report.md").write_text(_report(graph.name, result))
+        if board_file.suffix == ".toml":
+            shutil.copy(board_file, fresh)
+        (fresh / MODEL).write_bytes(model.SerializeToString(deterministic=True))
+        tell("writing Verilog", 1.0)
+    return result
+
+
+def simulate_overlay(
+    folder: Path, manifest: dict[str, Any], frames: Frames, memory: MemoryTiming, tell: Progress
+) -> OverlaySimulateResult:
+    """Run the program in ``folder``, and the same with every tensor written to external memory; compare all with ONNX Runtime.
+
+    ``HwgenError`` where the program is not for this engine, or damaged.
+    """
+    graph = import_model(load_onnx(folder / MODEL))
+    head, tail = _parts(graph)
+    engine = Engine(**manifest["engine"])
+    compiled = compile_graph(head, engine)
+    _check_image(folder, manifest, engine, compiled)
+    observing = compile_graph(head, engine, observe=True)
+    expected, compared = expected_tensors(graph, load_onnx(folder / MODEL), frames, lambda share: tell("ONNX Runtime", share))
+    tell("building the simulator", 0.0)
+    outputs, mismatches, first = [], 0, ""
+    cycles, external_bytes, started, simulated = 0, 0, time.monotonic(), 0
+    for k, frame in enumerate(frames.hardware):
+        for program in (compiled, observing):
+            image = program.external.copy()
+            program.regions[graph.input].write(image, frame)
+            run = run_program(engine, program.program, image, memory)
+            simulated += run.cycles
+            made = {name: region.read(run.external) for name, region in program.regions.items() if name != graph.input}
+            if program is compiled:
+                cycles, external_bytes = run.cycles, run.bytes_read + run.bytes_written
+                made |= _tail(tail, graph, made[head.output])
+                outputs.append(made[graph.output])
+            for name in [name for name in made if name in expected]:
+                wrong = np.argwhere(made[name] != expected[name][k])
+                mismatches += len(wrong)
+                if len(wrong) and not first:
+                    place = tuple(wrong[0].tolist())
+                    first = f"{name}, frame {k}, element {place}: expected {expected[name][k][place]}, got {made[name][place]}"
+        tell("simulating", (k + 1) / len(frames))
+    return OverlaySimulateResult(
+        frames=len(frames), elements_compared=compared, mismatches=mismatches, latency_cycles=cycles,
+        predicted_latency_cycles=_cycles(compiled, memory)[-1], external_bytes=external_bytes,
+        cycles_per_second=simulated / (time.monotonic() - started), first_mismatch=first, stalls=memory.seed != 0,
+        outputs=host_outputs(graph, np.stack(outputs)),
+    )  # fmt: skip
+
+
+def _parts(graph: Graph) -> tuple[Graph, Graph | None]:
+    """What the engine does, and what the host does with its output: a softmax or the highest class at the end."""
+    nodes = list(graph.nodes)
+    while nodes and isinstance(nodes[-1], Softmax | ArgMax):
+        nodes.pop()
+    if not nodes:
+        raise HwgenError("nothing is left for the overlay: the network must have more than a softmax; use --style dataflow")
+    if len(nodes) == len(graph.nodes):
+        return graph, None
+    middle = nodes[-1].output
+    first, last = tuple(nodes), graph.nodes[len(nodes) :]
+    ends = {node.output for node in last}
+    head = {name: t for name, t in graph.tensors.items() if name not in ends}
+    tail = {name: t for name, t in graph.tensors.items() if name in ends | {middle}}
+    return replace(graph, nodes=first, tensors=head, output=middle), replace(graph, nodes=last, tensors=tail, input=middle)
+
+
+def _tail(tail: Graph | None, graph: Graph, output: np.ndarray) -> dict[str, np.ndarray]:
+    if tail is None:
+        return {}
+    found = run_graph(tail, tuple(operator(node, graph) for node in tail.nodes), output[None])
+    return {name: tensor[0] for name, tensor in found.items()}
+
+
+def _image(compiled: Compiled) -> tuple[bytes, int]:
+    """External memory with the program behind it, and the program's address."""
+    begin = -(-len(compiled.external) // ALIGN) * ALIGN
+    words = b"".join(map(encode, compiled.program))
+    return compiled.external.tobytes() + bytes(begin - len(compiled.external)) + words, begin
+
+
+def _check_image(folder: Path, manifest: dict[str, Any], engine: Engine, compiled: Compiled) -> None:
+    try:
+        image = (folder / IMAGE).read_bytes()
+        text = (folder / "overlay.v").read_text()
+    except OSError as error:
+        raise HwgenError(f"cannot read {error.filename}: {error.strerror}; build it again") from error
+    if manifest["engine_hash"] != engine_hash(engine) or text != verilog(engine):
+        raise HwgenError(f"the program of {folder} is for another engine than overlay.v there; build it again")
+    if zlib.crc32(image) != manifest["image"]["crc32"] or image != _image(compiled)[0]:
+        raise HwgenError(f"{folder / IMAGE} is damaged: its checksum is not that of the build; build it again")
+
+
+def _cycles(compiled: Compiled, memory: MemoryTiming) -> list[int]:
+    ends = predict(compiled.program, compiled.engine, memory)
+    return [*ends[:-1], ends[-1] + 1]  # the engine says so a cycle after the End
+
+
+def _result(head: Graph, compiled: Compiled, board: Board, folder: Path) -> OverlayBuildResult:
+    engine, ends = compiled.engine, _cycles(compiled, USUAL)
+    macs = {node.output: _macs(node, head) for node in head.nodes}
+    names = {node.output: node.name for node in head.nodes}
+    last = {
+        number: tensor for tensor, number in compiled.ends if tensor in names
+    }  # an operator that others follow goes with them
+    layers, before, start = [], 0, 0
+    for number, tensor in sorted(last.items()):
+        end = max([before, *ends[start:number]])
+        together = sum(macs[t] for t, n in compiled.ends if n == number and t in macs)
+        layers.append(OverlayLayer(name=names[tensor], macs=together, cycles=end - before))
+        before, start = end, number
+    return OverlayBuildResult(
+        board=board.name, clock_mhz=board.clock_mhz, folder=str(folder), rows=engine.rows, columns=engine.columns,
+        lanes=engine.lanes, scratchpad=engine.scratchpad, bus=engine.bus, instructions=len(compiled.program),
+        macs=sum(macs.values()), latency_cycles=ends[-1], external_bytes=_traffic(compiled), layers=tuple(layers),
+    )  # fmt: skip
+
+
+def _macs(node: Any, graph: Graph) -> int:
+    if not isinstance(node, Linear):
+        return 0
+    return graph.tensors[node.output].elements * node.weights[0].size
+
+
+def _traffic(compiled: Compiled) -> int:
+    """Bytes of external memory that are read and written, instructions among them."""
+    engine = compiled.engine
+    read = sum(i.rows * engine.padded(i.size) for i in compiled.program if isinstance(i, Load))
+    return read + sum(i.rows * i.size for i in compiled.program if isinstance(i, Store)) + WORD * len(compiled.program)
+
+
+def _report(name: str, result: OverlayBuildResult) -> str:
+    limit = -(-result.macs // result.multipliers)
+    lines = [
+        f"# {name}: overlay for {result.board}",
+        "",
+        f"{result.rows} x {result.columns} multipliers, {result.lanes} lanes, scratchpad of {result.scratchpad // 1024} KiB, "
+        f"bus of {8 * result.bus} bits, {result.instructions} instructions.",
+        "",
+        f"Predicted: {result.latency_cycles} cycles for a frame (at least {limit} for {result.macs} MACs), "
+        f"{result.external_bytes} bytes of external memory.",
+        "",
+        "| up to layer | MACs | cycles | at least |",
+        "|---|---|---|---|",
+    ]
+    lines += [f"| {row.name} | {row.macs} | {row.cycles} | {-(-row.macs // result.multipliers)} |" for row in result.layers]
+    return "\n".join(lines) + "\n"

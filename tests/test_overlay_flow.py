@@ -1,0 +1,119 @@
+"""The overlay from the command line's side: build, simulate, damaged folders."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from hwgen import flow
+from hwgen.demo import MODEL, SAMPLES
+from hwgen.errors import HwgenError
+from hwgen.overlay.shape import Wish
+from hwgen.overlay.timing import MemoryTiming
+
+WISH = Wish(array=(5, 3), bus=4)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("overlay") / "digits"
+    return folder, flow.build(MODEL, "ulx3s-85f", folder, style="overlay", wish=WISH)
+
+
+def test_build(built):
+    folder, result = built
+    names = {"overlay.v", "image.bin", "program.txt", "design.json", "report.md", "model.onnx"}
+    assert {path.name for path in folder.iterdir()} == names
+    wanted = "style board folder rows columns lanes scratchpad bus multipliers macs latency_cycles external_bytes"
+    assert set(result.to_json()) == set(wanted.split())
+    assert (result.rows, result.columns, result.bus, result.multipliers) == (5, 3, 4, 15)
+    assert sum(row.cycles for row in result.layers) <= result.latency_cycles
+    assert sum(row.macs for row in result.layers) == result.macs
+    again = folder.parent / "again"
+    flow.build(MODEL, "ulx3s-85f", again, style="overlay", wish=WISH)
+    for name in names:
+        assert (again / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("memory", [None, MemoryTiming(latency=40, silent=4, period=20)])
+def test_simulate(built, memory):
+    folder, _ = built
+    result = flow.simulate(folder, SAMPLES, limit=3, memory=memory)
+    assert result.mismatches == 0
+    assert result.elements_compared == 3 * 2378
+    assert result.outputs.shape == (3, 10)
+    if memory is None:
+        assert abs(result.latency_cycles / result.predicted_latency_cycles - 1) < 0.02
+        assert result.external_bytes == flow.read_manifest(folder)["figures"]["external_bytes"]
+
+
+def test_simulate_with_stalls(built):
+    plain, stalled = (flow.simulate(built[0], SAMPLES, limit=1, stalls=stalls) for stalls in (False, 3))
+    assert stalled.mismatches == 0
+    assert stalled.latency_cycles > plain.latency_cycles
+    assert (stalled.outputs == plain.outputs).all()
+
+
+def test_a_wrong_layer_is_named(built, monkeypatch):
+    real = flow.simulate_overlay.__globals__["expected_tensors"]
+
+    def wrong(*arguments):
+        tensors, compared = real(*arguments)
+        name = list(tensors)[2]
+        tensors[name] = tensors[name].copy()
+        tensors[name][0, 1, 0, 1] += 1
+        return tensors, compared
+
+    monkeypatch.setitem(flow.simulate_overlay.__globals__, "expected_tensors", wrong)
+    result = flow.simulate(built[0], SAMPLES, limit=1)
+    assert result.mismatches == 1
+    assert "frame 0, element (1, 0, 1): expected " in result.first_mismatch
+
+
+def damaged(built, tmp_path):
+    folder = tmp_path / "damaged"
+    shutil.copytree(built[0], folder)
+    return folder
+
+
+def test_damaged_image(built, tmp_path):
+    folder = damaged(built, tmp_path)
+    image = bytearray((folder / "image.bin").read_bytes())
+    image[100] ^= 1
+    (folder / "image.bin").write_bytes(image)
+    with pytest.raises(HwgenError, match=r"image\.bin is damaged: its checksum is not that of the build; build it again$"):
+        flow.simulate(folder)
+
+
+def test_program_of_another_engine(built, tmp_path):
+    folder = damaged(built, tmp_path)
+    manifest = json.loads((folder / "design.json").read_text())
+    manifest["engine"]["lanes"] *= 2
+    (folder / "design.json").write_text(json.dumps(manifest))
+    with pytest.raises(HwgenError, match=r"^the program of .* is for another engine than overlay\.v there; build it again$"):
+        flow.simulate(folder)
+
+
+def test_missing_image(built, tmp_path):
+    folder = damaged(built, tmp_path)
+    (folder / "image.bin").unlink()
+    with pytest.raises(HwgenError, match=r"^cannot read .*image\.bin: No such file or directory; build it again$"):
+        flow.simulate(folder)
+
+
+def test_options_of_the_other_style(built, tmp_path):
+    with pytest.raises(HwgenError, match=r"^--array, --multipliers, --scratchpad and --axi-width are for --style overlay$"):
+        flow.build(MODEL, "ulx3s-85f", tmp_path / "x", wish=WISH)
+    with pytest.raises(HwgenError, match=r"^--objective, --target-fps, .* and --like are for --style dataflow$"):
+        flow.build(MODEL, "ulx3s-85f", tmp_path / "x", style="overlay", dsp_only=True)
+    with pytest.raises(HwgenError, match=r"^--trace is for --style dataflow$"):
+        flow.simulate(built[0], trace=tmp_path / "x.fst")
+
+
+def test_chosen_engine(tmp_path):
+    result = flow.build(MODEL, "icebreaker", tmp_path / "digits", style="overlay", wish=Wish(multipliers=12))
+    assert result.multipliers <= 12
+    run = flow.simulate(tmp_path / "digits", SAMPLES, limit=1)
+    assert run.mismatches == 0
+    assert np.isfinite(run.cycles_per_second)
