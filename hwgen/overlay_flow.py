@@ -31,7 +31,7 @@ from .overlay.timing import MemoryTiming, predict
 from .reference import run_graph
 from .results import OverlayBuildResult, OverlayLayer, OverlaySimulateResult
 
-__all__ = ["build_overlay", "simulate_overlay"]
+__all__ = ["build_overlay", "engine_part", "simulate_overlay"]
 
 IMAGE = "image.bin"  #: external memory with the program
 ALIGN = 64
@@ -42,7 +42,7 @@ def build_overlay(
     graph: Graph, model: onnx.ModelProto, board: Board, board_file: Path, folder: Path, wish: Wish, tell: Progress
 ) -> OverlayBuildResult:
     """Choose an engine, compile the network for it, write Verilog, the image of external memory, manifest and report."""
-    head, _ = _parts(graph)
+    head, _ = engine_part(graph)
     tell("choosing the engine", 0.0)
     engine = engine_for(head, wish, max(1, board.limits.dsp), board.limits.dsp)
     tell("compiling", 0.0)
@@ -87,7 +87,7 @@ def simulate_overlay(
     ``HwgenError`` where the program is not for this engine, or damaged.
     """
     graph = import_model(load_onnx(folder / MODEL))
-    head, tail = _parts(graph)
+    head, tail = engine_part(graph)
     engine = Engine(**manifest["engine"])
     compiled = compile_graph(head, engine)
     _check_image(folder, manifest, engine, compiled)
@@ -122,7 +122,7 @@ def simulate_overlay(
     )  # fmt: skip
 
 
-def _parts(graph: Graph) -> tuple[Graph, Graph | None]:
+def engine_part(graph: Graph) -> tuple[Graph, Graph | None]:
     """What the engine does, and what the host does with its output: a softmax or the highest class at the end."""
     nodes = list(graph.nodes)
     while nodes and isinstance(nodes[-1], Softmax | ArgMax):

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..errors import HwgenError
-from ..graph import Add, Concat, GlobalAveragePool, Graph, Linear, MaxPool, Node, Table
+from ..graph import Add, Concat, Conv, GlobalAveragePool, Graph, Linear, MaxPool, Node, Table
 from .compiled import Compiled, Region
 from .engine import Engine
 from .exact import INSTEAD, Scales, Sums, Tables, scales_of, stored, sums_of, tables_of
@@ -15,7 +15,7 @@ from .isa import SCALE, Combine, Drain, End, FieldError, Instruction, Load, Mult
 from .places import Band, External, Placed, bands, fills, unplaced
 from .schedule import schedule
 from .tiles import Part, parts
-from .timing import array_cycles
+from .timing import MemoryTiming, array_cycles, predict
 from .tokens import with_tokens
 from .transpose import transposed
 
@@ -24,32 +24,59 @@ __all__ = ["compile_graph"]
 BANDS = 4  #: rows at a time, of operators that follow no weighted sum
 
 
-def compile_graph(graph: Graph, engine: Engine, observe: bool = False) -> Compiled:
-    """A program for one frame.
+@dataclass(frozen=True, kw_only=True)
+class Tiling:
+    """How weighted sums are cut up.
+
+    Parameters
+    ----------
+    share
+        Positions of a band, in rows of the array.
+    together
+        Whether all parts of a band are made before the next one, where the memory holds all of their weights.
+    """
+
+    share: int
+    together: bool
+
+
+TILINGS = tuple(Tiling(share=share, together=together) for together in (True, False) for share in (3, 2, 4))
+USUAL = MemoryTiming()
+
+
+def compile_graph(graph: Graph, engine: Engine, observe: bool = False, memory: MemoryTiming = USUAL) -> Compiled:
+    """A program for one frame: of several tilings the one with the fewest predicted cycles.
 
     Parameters
     ----------
     observe
         Write every tensor to external memory when it has been made.
+    memory
+        For which the tiling is chosen.
 
     Raises
     ------
     HwgenError
         An operator that the engine lacks, or one that does not fit into its memories; says which, and what it needs.
     """
-    made = _Lowering(graph, engine, observe).compiled()
-    if all(tensor.shape[0] == tensor.shape[1] for tensor in graph.tensors.values()):
-        return made
-    other = _Lowering(transposed(graph), engine, observe).compiled()
-    return _turned(other, graph) if _array_cycles(other) < _array_cycles(made) else made
+    places = graph
+    if any(tensor.shape[0] != tensor.shape[1] for tensor in graph.tensors.values()):
+        turned = transposed(graph)
+        made, other = (_array_cycles(_Lowering(g, engine, TILINGS[0], False).compiled()) for g in (graph, turned))
+        places = turned if other < made else graph
+    programs = (_Lowering(places, engine, tiling, False).compiled() for tiling in TILINGS)
+    ends = [predict(program.program, engine, memory)[-1] for program in programs]
+    best = _Lowering(places, engine, TILINGS[ends.index(min(ends))], observe).compiled()
+    return best if places is graph else _turned(best, graph)
 
 
 class _Lowering:
     """The program so far."""
 
-    def __init__(self, graph: Graph, engine: Engine, observe: bool):
-        self.graph, self.engine, self.observe = graph, engine, observe
+    def __init__(self, graph: Graph, engine: Engine, tiling: Tiling, observe: bool):
+        self.graph, self.engine, self.tiling, self.observe = graph, engine, tiling, observe
         self.observed: dict[str, int] = {}
+        self.coming: dict[str, int] = {}  # in external memory, wanted next; rows that have been read
         self.external = External()
         self.program: list[Instruction] = []
         self.tables: Tables | None = None  # of the operator that is worked on
@@ -78,7 +105,7 @@ class _Lowering:
                 for node in self.groups[number]:
                     self.observed[node.output] = self._room(node.output)
                     with _saying(f"tensor {node.output}"):
-                        self._move(node.output, Store, self.observed[node.output])
+                        self._move(node.output, Store, self.observed[node.output], 0, self.here[node.output].shape[0])
         self._leave(len(self.schedule.order))
         self.program.append(End())
         return Compiled(
@@ -101,13 +128,25 @@ class _Lowering:
         }
 
     def _enter(self, name: str, address: int) -> None:
-        """Make room in the scratchpad, and read what is in external memory already."""
+        """Make room in the scratchpad, for what is in external memory too."""
         self.here[name] = replace(self.unplaced[name], address=address)
-        with _saying(f"tensor {name}"):
-            if name in self.there:
-                self.program += fills(self.here[name])
-                self._move(name, Load, self.there[name])
-                self.places.setdefault(name, (self.here[name], len(self.program)))
+        if name in self.there:
+            self.coming[name] = 0
+
+    def _arrive(self, rows: int | None = None) -> None:
+        """Read what the next operators want of external memory: up to so many rows, or all."""
+        for name, done in list(self.coming.items()):
+            place = self.here[name]
+            until = min(place.shape[0], place.shape[0] if rows is None else rows)
+            with _saying(f"tensor {name}"):
+                if done == 0:
+                    self.program += fills(place)
+                if until > done:
+                    self._move(name, Load, self.there[name], done, until)
+            self.coming[name] = max(done, until)
+            if self.coming[name] == place.shape[0]:
+                del self.coming[name]
+                self.places.setdefault(name, (place, len(self.program)))
 
     def _leave(self, step: int) -> None:
         """Write to external memory what leaves the scratchpad before ``step`` and is needed later."""
@@ -115,10 +154,10 @@ class _Lowering:
             name = self.names[stay.tensor]
             again = any(s.tensor == stay.tensor and s.start >= step for s in self.schedule.stays)
             if stay.end == step:
-                if name not in self.there and (again or name == self.graph.output):
+                if name not in self.there and again:
                     self.there[name] = self._room(name)
                     with _saying(f"tensor {name}"):
-                        self._move(name, Store, self.there[name])
+                        self._move(name, Store, self.there[name], 0, self.here[name].shape[0])
                 del self.here[name]
 
     def _room(self, name: str) -> int:
@@ -130,17 +169,18 @@ class _Lowering:
         _, width, channels = self.graph.tensors[name].shape
         return self.engine.padded(width * channels)
 
-    def _move(self, name: str, how: type[Load] | type[Store], external: int) -> None:
+    def _move(self, name: str, how: type[Load] | type[Store], external: int, start: int, stop: int) -> None:
+        """Rows from ``start`` until before ``stop``."""
         place = self.here[name]
-        height, width, channels = place.shape
+        _, width, channels = place.shape
         self.program.append(
             how(
-                external=external,
+                external=external + start * self._beats(name),
                 external_step=self._beats(name),
-                local=place.at(0, 0),
+                local=place.at(start, 0),
                 local_step=place.row,
                 size=width * channels,
-                rows=height,
+                rows=stop - start,
             )
         )
 
@@ -153,9 +193,15 @@ class _Lowering:
             if not isinstance(node, Linear | GlobalAveragePool) and rows > before:
                 with _saying(node.name):
                     self._vector(node, before, rows)
+            if node.output == self.graph.output and rows > before:
+                with _saying(f"tensor {node.output}"):
+                    if before == 0:
+                        self.there[node.output] = self._room(node.output)
+                    self._move(node.output, Store, self.there[node.output], before, rows)
 
         first, *others = nodes
         if not isinstance(first, Linear | GlobalAveragePool):
+            self._arrive()
             self._borders(nodes)
         with _saying(first.name):
             for rows in self._rows_of(nodes):
@@ -203,19 +249,36 @@ class _Lowering:
         target = self.here[node.output]
         made = list(parts(node, sums, self.here[node.inputs[0]], self.engine))
         exact = [scales_of(sums, part.first, part.count, self.engine) for part in made]
-        scales = self._load_scales(node, exact)
-        weights, loaded = 0, np.zeros(0)
-        for part, scale in zip(made, exact, strict=True):
-            if not np.array_equal(part.weights, loaded):
-                loaded = part.weights
-                weights = self._load(node, Place.WEIGHTS, loaded.view(np.uint8), self.engine.weights)
-            if part is made[0]:
-                self._borders(nodes)
-            for band in bands(target, self.engine):
-                self._band(node, sums, part, scale, band, weights, scales)
-                if part is made[-1] and band.x + band.width == target.shape[1]:
-                    yield band.y + band.height
-            scales += self._of_lanes(scale)
+        self._together(Place.SCALES, sum(map(self._of_lanes, exact)), self.engine.scales)
+        starts: list[tuple[int, int]] = []  # of the weights and scales of each part
+        source = self.here[node.inputs[0]]
+        for band, number in self._order(target, made):
+            part, scales = made[number], exact[number]
+            if number == len(starts):
+                same = number and np.array_equal(part.weights, made[number - 1].weights)
+                weights = starts[-1][0] if same else self._load(node, Place.WEIGHTS, part.weights.view(np.uint8))
+            if number == 0:
+                self._arrive(_rows_for(node, band, source))
+            if number == len(starts):
+                starts.append((weights, self._load_scales(node, scales)))
+                if number == 0:
+                    self._borders(nodes)
+            self._band(node, sums, part, scales, band, *starts[number])
+            if number == len(made) - 1 and band.x + band.width == target.shape[1]:
+                yield band.y + band.height
+        self._arrive()
+
+    def _order(self, target: Placed, made: list[Part]) -> Iterator[tuple[Band, int]]:
+        """Bands and parts: all parts of a band where the memory holds all of their weights, else all bands of a part."""
+        share = self.engine.entries_of(Place.WEIGHTS)
+        entries = sum(-(-len(part.weights) // share) * share for part in made)
+        size = self.tiling.share * self.engine.rows
+        if self.tiling.together and self._together(Place.WEIGHTS, entries, self.engine.weights):
+            for band in bands(target, self.engine, size):
+                yield from ((band, number) for number in range(len(made)))
+        else:
+            for number in range(len(made)):
+                yield from ((band, number) for band in bands(target, self.engine, size))
 
     def _band(
         self, node: Linear | GlobalAveragePool, sums: Sums, part: Part, scale: Scales, band: Band, weights: int, scales: int
@@ -253,8 +316,15 @@ class _Lowering:
         self.sums = start + count
         return start
 
-    def _load(self, node: Node, place: Place, content: np.ndarray, entries: int) -> int:
+    def _together(self, place: Place, count: int, entries: int) -> bool:
+        """Begin at the memory's first entry where so many would not fit behind the last ones; whether they do now."""
+        if self.next[place] + count > entries:
+            self.next[place] = 0
+        return count <= entries
+
+    def _load(self, node: Node, place: Place, content: np.ndarray) -> int:
         """Bring constants (entries, bytes) into a memory, behind the last ones; the first one's number."""
+        entries = self.engine.weights if place == Place.WEIGHTS else self.engine.scales
         share = self.engine.entries_of(place)
         size = -(-len(content) // share) * share
         if size > entries:
@@ -268,15 +338,11 @@ class _Lowering:
         self.program.append(Load(place=place, external=self.external.put(external), local=first, size=external.nbytes))
         return first
 
-    def _load_scales(self, node: Node, exact: list[Scales]) -> int:
-        """Those of each part begin with a word of the lanes."""
-        content = np.zeros(sum(map(self._of_lanes, exact)), SCALE)
-        start = 0
-        for scales in exact:
-            here = content[start : start + len(scales.mult)]
-            here["mult"], here["offset"] = scales.mult, scales.offset
-            start += self._of_lanes(scales)
-        return self._load(node, Place.SCALES, content.view(np.uint8).reshape(-1, SCALE.itemsize), self.engine.scales)
+    def _load_scales(self, node: Node, scales: Scales) -> int:
+        """Those of a part, up to whole words of the lanes."""
+        content = np.zeros(self._of_lanes(scales), SCALE)
+        content["mult"][: len(scales.mult)], content["offset"][: len(scales.mult)] = scales.mult, scales.offset
+        return self._load(node, Place.SCALES, content.view(np.uint8).reshape(-1, SCALE.itemsize))
 
     def _of_lanes(self, scales: Scales) -> int:
         """Scales of a part, up to whole words of the lanes."""
@@ -352,6 +418,13 @@ def _turned(compiled: Compiled, graph: Graph) -> Compiled:
 def _array_cycles(compiled: Compiled) -> int:
     """Cycles in which the array is at work."""
     return sum(array_cycles(i, compiled.engine) for i in compiled.program if isinstance(i, Multiply))
+
+
+def _rows_for(node: Linear | GlobalAveragePool, band: Band, source: Placed) -> int:
+    """Rows of the input that a band's sums are made of, and those before."""
+    if not isinstance(node, Conv):
+        return source.shape[0]
+    return (band.y + band.height - 1) * node.strides[0] - node.pads[0] + (node.kernel[0] - 1) * node.dilations[0] + 1
 
 
 def _ready(node: Node, rows: int, graph: Graph) -> int:

@@ -89,15 +89,12 @@ class Band:
     width: int
 
 
-def bands(place: Placed, engine: Engine) -> Iterator[Band]:
-    """All positions of a tensor: few at a time, so that what follows begins early; not fewer than keep the array busy.
-
-    At most as many as half of the sums.
-    """
+def bands(place: Placed, engine: Engine, size: int) -> Iterator[Band]:
+    """All positions of a tensor: rows or equal shares of them, about ``size`` at a time; at most as many as half of the sums."""
     height, width, _ = place.shape
     most = engine.sums // 2
     across = min(width, most)
-    down = min(height, max(1, min(most, 2 * engine.rows) // across))
+    down = min(height, max(1, min(most, size) // across))
     for y, height_here in _shares(height, -(-height // down)):
         for x, width_here in _shares(width, -(-width // across)):
             yield Band(y=y, x=x, height=height_here, width=width_here)
