@@ -19,7 +19,7 @@ from .timing import MemoryTiming, array_cycles, predict
 from .tokens import with_tokens
 from .transpose import transposed
 
-__all__ = ["compile_graph"]
+__all__ = ["TILINGS", "Tiling", "compile_graph"]
 
 BANDS = 4  #: rows at a time, of operators that follow no weighted sum
 

@@ -90,7 +90,7 @@ class Band:
 
 
 def bands(place: Placed, engine: Engine, size: int) -> Iterator[Band]:
-    """All positions of a tensor: rows or equal shares of them, about ``size`` at a time; at most as many as half of the sums."""
+    """All positions of a tensor: rows or shares of them, about ``size`` at a time; at most as many as half of the sums."""
     height, width, _ = place.shape
     most = engine.sums // 2
     across = min(width, most)

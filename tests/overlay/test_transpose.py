@@ -49,7 +49,7 @@ def test_the_same_integers(spec, monkeypatch):
     """In both orientations, each tensor as ONNX Runtime has it."""
     case = of_spec(spec)
     for turned in (False, True):
-        order = iter((0, 1) if turned else (1, 0))  # what compile_graph compares: those of the other one, of this one
+        order = iter((1, 0) if turned else (0, 1))  # what compile_graph compares: those of this one, of the other one
         monkeypatch.setattr(lower, "_array_cycles", lambda compiled, order=order: next(order))
         assert check(ENGINE, case).transposed == turned
 
