@@ -1,10 +1,10 @@
 """When instructions are carried out, as the hardware does it.
 
-Units work in order and wait for tokens; each has its own time for an instruction. Instructions come over the bus between
-data, which is reckoned with the times of a reckoning before. Left out: two units at one memory in the same cycle.
+Units work in order and wait for tokens; each has its own time for an instruction. External memory answers requests in order,
+those for instructions among those for data: when these are made is known from a reckoning before. Left out: two units at one
+memory in the same cycle.
 """
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,8 +17,9 @@ GAP = 4  #: cycles from an entry of the sums to the next product for the same on
 QUEUE = 8  #: instructions that wait for a unit
 AHEAD = 4  #: loads whose bytes are asked for before those of the first have come
 BURST = 16  #: beats of a request
+PASSES = 4
+OUTSTANDING = 16  #: requests that the memory takes before it has answered the first
 FETCHED = 16  #: instructions fetched ahead
-PASSES = 3
 SCRATCHPAD = 6  #: cycles from an address to the bytes
 
 
@@ -60,21 +61,27 @@ def array_cycles(i: Multiply, engine: Engine) -> int:
 
 def predict(program: Sequence[Instruction], engine: Engine, memory: MemoryTiming) -> list[int]:
     """The cycle since the start in which each instruction ends."""
-    clock = _Clock(engine, memory, [])
-    ends = clock.ends(program)
-    for _ in range(PASSES - 1):
-        clock = _Clock(engine, memory, clock.fetches)
-        ends = clock.ends(program)
+    dispatched: list[int] = []
+    ends: list[int] = []
+    for _ in range(PASSES):
+        clock = _Clock(engine, memory, dispatched)
+        ends, dispatched = clock.ends(program), clock.dispatched
     return ends
 
 
 class _Clock:
     """Times of what has been carried out; all that is needed of the past."""
 
-    def __init__(self, engine: Engine, memory: MemoryTiming, fetches: list[int]):
+    def __init__(self, engine: Engine, memory: MemoryTiming, before: list[int]):
         self.engine, self.memory = engine, memory
-        self.fetches_before = fetches  # of the reckoning before
-        self.fetches: list[int] = []  # when each instruction has come
+        self.before = (
+            before  # when instructions went to their units in a reckoning before: of those that are not yet reckoned with
+        )
+        self.beats = max(1, WORD // engine.bus)  # of an instruction
+        self.portion = max(1, BURST // self.beats)  # instructions of a request
+        self.asked = 0  # when the last ones were asked for
+        self.come: list[int] = []  # when each instruction has come
+        self.dispatched: list[int] = []  # when each goes to its unit
         self.free = dict.fromkeys(Unit, 0)  # when each unit takes the next instruction
         self.taken: dict[Unit, list[int]] = {unit: [] for unit in Unit}
         self.tokens: dict[tuple[Unit, Unit], list[int]] = {(a, b): [] for a in Unit for b in Unit}
@@ -86,20 +93,15 @@ class _Clock:
         self.written, self.drained = 0, True  # the vector unit's last result; whether it was of a Drain
 
     def ends(self, program: Sequence[Instruction]) -> list[int]:
-        per = max(1, WORD // self.engine.bus)
-        fetched = self.memory.latency + self.memory.cycles(per) + 2
-        dispatched: list[int] = []
         ends = []
         for number, i in enumerate(program):
-            if number:
-                ready = fetched + self.memory.cycles(per)
-                again = dispatched[number - FETCHED] + self.memory.latency + per + 4 if number >= FETCHED else 0
-                fetched = max(ready, again)
-            self.fetches.append(fetched)
+            while len(self.come) <= number:
+                self._ask(None)
             queue = self.taken[i.unit]
             room = queue[-QUEUE] + 1 if len(queue) >= QUEUE else 0
-            dispatched.append(max(fetched, room, dispatched[-1] + 1 if dispatched else 0))
-            ready = max([dispatched[-1] + 2, self.free[i.unit], *self._waited(i)])
+            last = self.dispatched[-1] + 1 if number else 0
+            self.dispatched.append(max(self.come[number] + 2, room, last))
+            ready = max([self.dispatched[-1] + 2, self.free[i.unit], *self._waited(i)])
             taken, end = self._carried_out(i, ready)
             queue.append(taken)
             for unit in Unit:
@@ -107,6 +109,21 @@ class _Clock:
                     self.tokens[i.unit, unit].append(end)
             ends.append(end)
         return ends
+
+    def _ask(self, until: int | None) -> bool:
+        """Ask for the next instructions, when there is room for them; not after ``until``. Whether that is so."""
+        first = len(self.come)
+        popped = first + self.portion - FETCHED - 1  # the last one that must have gone before
+        gone = self.dispatched if popped < len(self.dispatched) else self.before
+        if popped >= len(gone):
+            return False
+        asked = max(self.asked + 1, gone[popped] + 2 if popped >= 0 else 0)
+        if until is not None and asked > until:
+            return False
+        begin = max(asked + self.memory.latency, self.bus)
+        self.come += [begin + self.memory.cycles(self.beats * (k + 1)) - 1 for k in range(self.portion)]
+        self.asked, self.bus = asked, begin + self.memory.cycles(self.beats * self.portion)
+        return True
 
     def _waited(self, i: Instruction) -> list[int]:
         """When the tokens have come."""
@@ -149,21 +166,16 @@ class _Clock:
             requests = i.rows * -(-beats // BURST)
             self.free[i.unit] = taken + requests + 1
             share = 1 if i.place == Place.SCRATCHPAD else e.entries_of(Place(i.place))
+            while self._ask(taken):
+                pass
             first = max(begin, self.bus, taken + 1 + self.memory.latency)
-            last = self._brought(first, max(self.memory.cycles(i.rows * beats), i.rows * beats * share))
+            last = first + max(self.memory.cycles(i.rows * beats), i.rows * beats * share) - 1
+            self.bus = last + 1
+            while self._ask(last - OUTSTANDING * BURST):  # between the requests of a long load
+                last += self.memory.cycles(self.beats * self.portion)
             self.bus = last + 1
         self.put = last + 3
         return taken, last + 2
-
-    def _brought(self, first: int, cycles: int) -> int:
-        """The last of so many cycles of the bus from ``first`` on, instructions between them."""
-        start, per = bisect_left(self.fetches_before, first), self.memory.cycles(max(1, WORD // self.engine.bus))
-        last = first + cycles - 1
-        while True:
-            again = first + cycles - 1 + per * (bisect_right(self.fetches_before, last) - start)
-            if again == last:
-                return last
-            last = again
 
     def _multiply(self, i: Multiply, taken: int) -> int:
         e = self.engine

@@ -1,0 +1,55 @@
+"""When instructions are carried out: as predicted, in the engine's Verilog."""
+
+import pytest
+
+from hwgen.demo import MODEL, SAMPLES
+from hwgen.overlay.engine import Engine
+from hwgen.overlay.isa import Unit
+from hwgen.overlay.lower import compile_graph
+from hwgen.overlay.simulation import simulate
+from hwgen.overlay.timing import MemoryTiming, predict
+from tests.overlay.networks import case, machine
+from tests.shared_models import MODELS, needs_models
+
+SMALL = Engine(rows=5, columns=3, lanes=4, bus=4, scratchpad=1 << 13, weights=1 << 11, sums=256, scales=256)
+LARGE = Engine(rows=12, columns=13, lanes=16, digit=16, scratchpad=1 << 16, weights=1 << 14, sums=2048, scales=2048)
+
+
+def ends_of_layers(engine, network, memory):
+    """Of each operator: the cycle in which its last instruction ends, predicted and simulated."""
+    compiled = compile_graph(network.graph, engine, memory=memory)
+    run = simulate(engine, compiled.program, machine(compiled, network).external, memory)
+    queues = {unit: [n for n, i in enumerate(compiled.program) if i.unit == unit] for unit in Unit}
+    simulated = {queues[unit].pop(0): cycle for unit, cycle in run.ends}
+    predicted = predict(compiled.program, engine, memory)
+    assert predicted[-1] + 1 == pytest.approx(run.cycles, rel=0.01)
+    marks = sorted({n for name, n in compiled.ends if name != network.graph.input})
+    return [(max(predicted[:n]), max(simulated[k] for k in range(n))) for n in marks]
+
+
+def check(engine, network, memory):
+    """2 % of each layer, or ten cycles where it is short."""
+    before = (0, 0)
+    for ends in ends_of_layers(engine, network, memory):
+        predicted, simulated = (end - start for end, start in zip(ends, before, strict=True))
+        assert predicted == pytest.approx(simulated, rel=0.02, abs=10)
+        before = ends
+
+
+@pytest.mark.parametrize("memory", [MemoryTiming(), MemoryTiming(latency=60)], ids=str)
+def test_digits(memory):
+    check(SMALL, case(MODEL, SAMPLES), memory)
+
+
+@needs_models
+@pytest.mark.slow
+def test_kws():
+    folder = MODELS / "kws"
+    check(LARGE, case(folder / "kws_int8_qdq_nchw.onnx", folder / "samples.npz"), MemoryTiming())
+
+
+def test_errors():
+    with pytest.raises(ValueError, match=r"^latency must be positive, not 0$"):
+        MemoryTiming(latency=0)
+    with pytest.raises(ValueError, match=r"^silent must be in 0\.\.3 \(below the period\), not 4$"):
+        MemoryTiming(silent=4, period=4)
