@@ -72,8 +72,7 @@ class Writer:
 
     def finished(self) -> Program:
         """With an End."""
-        room = self._room(self.engine.scratchpad)
-        self.add(Store(external=room, size=self.engine.scratchpad))
+        self.shown(0, self.engine.scratchpad)
         for entry in range(self.engine.sums) if self.engine.sums <= 64 else self.rng.sample(range(self.engine.sums), 24):
             self._show(entry)
         program = with_tokens([*self.program, End()], self.engine)
@@ -322,11 +321,53 @@ class Writer:
         content = np.zeros(self.engine.columns, SCALE)
         content["mult"], content["offset"] = 255, 128 - 255 * self.machine.sums[entry]
         self._constants(Place.SCALES, content.view(np.uint8).reshape(-1, SCALE.itemsize))
-        room = self._room(self.engine.columns)
         target = self.engine.columns * (entry % 4)
         zero = self.rng.randint(1, 100)
         self.add(Drain(sums=entry, target=target, channels=self.engine.columns, steps=1, shift=2, zero=zero))
-        self.add(Store(external=room, local=target, size=self.engine.columns))
+        self.shown(target, self.engine.columns)
+
+    def ties(self, drains: int) -> None:
+        """Requantise sums to numbers at the very edges of what float32 rounds to halves, for all steps and shifts."""
+        e, rng = self.engine, self.rng
+        width = -(-e.columns // e.lanes) * e.lanes
+        positions = min(4, e.sums)
+        rules = [(steps, 2 + e.digit // 4 * (steps - 1) + place) for steps in range(1, 8) for place in range(PLACES)]
+        rules = [(steps, shift) for steps, shift in rules if shift < 16]
+        share = e.entries_of(Place.SCALES)
+        for start in range(0, drains, e.scales // width // share * share):
+            content, made = np.zeros(0, SCALE), []
+            for number in range(start, min(drains, start + e.scales // width // share * share)):
+                steps, shift = rules[number % len(rules)]
+                first = e.sums - 1 - rng.randrange(positions)
+                sums = self.machine.sums[first].tolist()
+                most = min(258, (self._limit(steps) >> 4 * shift) // 2)
+                near = rng.randint(-most, most)
+                scales = np.zeros(width, SCALE)
+                for column, total in enumerate(sums):
+                    most = min((1 << min(MULT_BITS, e.digit * steps)) - 1, (self._limit(steps) >> 2) // max(1, abs(total)))
+                    scales["mult"][column] = rng.choice((0, most, rng.randint(0, most)))
+                    scales["offset"][column] = self._tie(near, 4 * shift) - int(scales["mult"][column]) * total
+                made.append((first, steps, shift, max(-128, min(127, -near)), len(content)))
+                content = np.concatenate([content, scales])
+            self._constants(Place.SCALES, content.view(np.uint8).reshape(-1, SCALE.itemsize))
+            for first, steps, shift, zero, scale in made:
+                target = rng.randrange(e.scratchpad - e.columns)
+                self.add(
+                    Drain(sums=first, target=target, channels=e.columns, scales=scale, steps=steps, shift=shift, zero=zero)
+                )
+                self.shown(target, e.columns)
+
+    def _tie(self, near: int, bits: int) -> int:
+        """A number whose integer part, of ``bits`` bits below it, is near that one, and even or odd just by rounding."""
+        rng = self.rng
+        quotient = rng.choice((near, near, near + 1, rng.randint(-3, 3) if abs(near) < 100 else near - 1))
+        edge = (1 << bits) >> 25 - min(8, (quotient if quotient >= 0 else ~quotient).bit_length())
+        far = rng.choice((edge, edge, edge, 2 * edge, edge // 2, 0, 1 << rng.randrange(bits)))
+        return (quotient << bits) + rng.choice((1, -1)) * far + rng.choice((0, 0, 1, -1, rng.randint(-3, 3)))
+
+    def shown(self, local: int, size: int) -> None:
+        """Bring bytes of the scratchpad to external memory, where nothing changes them any more."""
+        self.add(Store(external=self._room(size), local=local, size=size))
 
     def large_sums(self, parts: int) -> None:
         """Make sums that reach 32 bits and go around, of four positions, and requantise them ``parts`` times meanwhile."""

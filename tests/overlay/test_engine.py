@@ -21,9 +21,9 @@ from tests.overlay.programs import KINDS, Program, Writer, random_program
 from tests.shared_models import MODELS, needs_models
 
 SHAPES = {
-    "4x4": Engine(rows=4, columns=4, lanes=2, bus=8, scratchpad=2048, weights=512, sums=32, scales=64),
+    "4x4": Engine(rows=4, columns=4, lanes=2, taps=2, bus=8, scratchpad=2048, weights=512, sums=32, scales=64),
     "3x5": Engine(rows=3, columns=5, lanes=4, bus=4, scratchpad=1000, weights=200, sums=16, scales=40),
-    "9x1": Engine(rows=9, columns=1, lanes=1, bus=4, scratchpad=528, weights=300, sums=2, scales=13),
+    "9x1": Engine(rows=9, columns=1, lanes=1, taps=9, bus=4, scratchpad=528, weights=300, sums=2, scales=13),
     "1x4": Engine(rows=1, columns=4, lanes=4, bus=16, taps=1, scratchpad=1 << 14, weights=2048, sums=8192, scales=4096),
     "5x3": Engine(rows=5, columns=3, lanes=8, bus=32, digit=16, soft=7, scratchpad=2048, weights=500, sums=64, scales=64),
 }
@@ -75,6 +75,14 @@ def test_large_sums(shape):
     """Up to the ends of 32 bits and around; requantised with multipliers of all sizes."""
     writer = Writer(SHAPES[shape], 5)
     writer.large_sums(16)
+    check(SHAPES[shape], writer.finished(), MemoryTiming())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_ties(shape):
+    """What float32 rounds to halves of integers, and what it does not by the last bit."""
+    writer = Writer(SHAPES[shape], 6)
+    writer.ties(1500)
     check(SHAPES[shape], writer.finished(), MemoryTiming())
 
 
