@@ -14,7 +14,7 @@ from hwgen.templates.argmax import ArgMaxParams
 from hwgen.templates.average import average
 from hwgen.templates.concat import ConcatParams
 from hwgen.templates.depthwise import DepthwiseParams
-from hwgen.templates.fifo import FifoParams
+from hwgen.templates.fifo import fifo_of
 from hwgen.templates.fork import ForkParams
 from hwgen.templates.matrix_vector import MatrixVectorParams, Weights
 from hwgen.templates.pair_table import PairTableContents, PairTableParams
@@ -48,7 +48,7 @@ def stream(random: Random, lanes: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 16), word
 
 def fifo(random: Random) -> Point:
     depth = int(pick(random, (8, 32, 128, 1024, 3000)) * random.uniform(0.4, 1))
-    return FifoParams(stream=stream(random), depth=max(3, depth)), None
+    return fifo_of(stream(random), depth), None
 
 
 def width(random: Random) -> Point:
