@@ -10,7 +10,7 @@ from ..errors import HwgenError
 from ..graph import Add, Concat, Conv, GlobalAveragePool, Graph, Linear, MaxPool, Node, Table
 from .compiled import Compiled, Region
 from .engine import Engine
-from .exact import INSTEAD, Scales, Sums, Tables, scales_of, stored, sums_of, tables_of
+from .exact import INSTEAD, Scales, Sums, scales_of, stored, sums_of, tables_of
 from .isa import SCALE, Combine, Drain, End, FieldError, Instruction, Load, Multiply, Place, Pool, Store
 from .places import Band, External, Placed, bands, fills, unplaced
 from .schedule import schedule
@@ -79,7 +79,6 @@ class _Lowering:
         self.coming: dict[str, int] = {}  # in external memory, wanted next; rows that have been read
         self.external = External()
         self.program: list[Instruction] = []
-        self.tables: Tables | None = None  # of the operator that is worked on
         self.next = {Place.WEIGHTS: 0, Place.SCALES: 0}  # where the next constants go
         self.sums = 0  # where the next band's go
         self.unplaced = {name: unplaced(graph, name) for name in graph.tensors}

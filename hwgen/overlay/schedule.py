@@ -19,11 +19,18 @@ def groups(graph: Graph) -> list[list[Node]]:
     """The nodes in order, each with those right behind it that can follow its rows."""
     found: list[list[Node]] = []
     for node in graph.nodes:
-        if found and isinstance(node, Add | Table | MaxPool) and found[-1][-1].output in node.inputs:
+        if found and found[-1][-1].output in node.inputs and _follows(node, found[-1]):
             found[-1].append(node)
         else:
             found.append([node])
     return found
+
+
+def _follows(node: Node, group: list[Node]) -> bool:
+    """Whether it can work on rows as they come. There is room for the tables of one operator."""
+    if isinstance(node, Add | Table):
+        return not any(isinstance(before, Add | Table) for before in group)
+    return isinstance(node, MaxPool)
 
 
 def schedule(graph: Graph, engine: Engine, places: dict[str, Placed]) -> tuple[list[list[Node]], Schedule]:
