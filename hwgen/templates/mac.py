@@ -124,8 +124,8 @@ class MacParams:
 
     @property
     def stages(self) -> int:
-        """Registers that a step passes before it is accumulated: memory, its output, operands, products, tree."""
-        return 2 + self.product_stages + len(self.levels)
+        """Registers that a step passes before it is accumulated: memory, its output, way, operands, products, tree."""
+        return 3 + self.product_stages + len(self.levels)
 
     @property
     def latency(self) -> int:
@@ -178,9 +178,9 @@ class MacParams:
             widths = [self.level_bits(level)] * pairs + widths[2 * pairs :]
             ff += self.outputs * sum(widths)
         lut += self.outputs * (even(self.accumulator.bits) + self.accumulator.bits) if self.steps > 1 else 0
-        ff += self.outputs * self.accumulator.bits * (1 + self.holds) + self.lanes * self.operand.bits
+        ff += self.outputs * self.accumulator.bits * (1 + self.holds) + 2 * self.lanes * self.operand.bits
         lut += 2 * (self.depth.bit_length() + self.steps.bit_length()) + 6
-        ff += (self.depth - 1).bit_length() + (self.steps - 1).bit_length() + 2 * self.stages + 4
+        ff += 2 * (self.depth - 1).bit_length() + (self.steps - 1).bit_length() + 2 * self.stages + 4
         made = Resources(lut=lut, ff=ff, dsp=self.multipliers) + self._memory(memories)
         if self.soft:
             each, once = self.swap
@@ -205,7 +205,8 @@ class Mac(wiring.Component):
     """Hardware for :class:`MacParams`.
 
     Every memory has a register behind, every multiply one before and one behind, every adder of the tree one behind: those of
-    block RAMs and DSPs, where a device has them. All of it stands still while an output is offered, the next one waits behind
+    block RAMs and DSPs, where a device has them. One more register is on the operands' way from their memory to all multipliers,
+    and one between the weights' counter and all of their memory. All of it stands still while an output is offered, the next one waits behind
     it, and a third is complete. ``enable`` says so to all registers: a register behind another one, as its way is long.
 
     Parameters
@@ -245,17 +246,18 @@ class Mac(wiring.Component):
         m.submodules.rom = rom = Memory(shape=unsigned(p.weight_bits), depth=len(rows), init=words, attrs=style)
         weights = rom.read_port()
         count = Signal(range(p.steps))
+        position = Signal.like(weights.addr)
         m.d.comb += [weights.en.eq(self.enable), self.last.eq(count == p.steps - 1)]
         with m.If(self.enable & self.step):
             m.d.sync += [
                 count.eq(Mux(self.last, 0, count + 1)),
-                weights.addr.eq(Mux(weights.addr == p.depth - 1, 0, weights.addr + 1)),
+                position.eq(Mux(position == p.depth - 1, 0, position + 1)),
             ]
 
-        # Which stages hold a step, and which of these end a sum: memory, its output, operands, products, tree.
+        # Which stages hold a step, and which of these end a sum: memory, its output, way, operands, products, tree.
         valid = Signal(p.stages)
         last = Signal(p.stages)
-        read_x, x = (Signal(self.x.shape(), name=name, reset_less=True) for name in ("read_x", "x"))
+        read_x, way_x, x = (Signal(self.x.shape(), name=name, reset_less=True) for name in ("read_x", "way_x", "x"))
         read_w, w = (Signal(p.weight_bits, name=name, reset_less=True) for name in ("read_w", "w"))
         products = [self._product(m, x, w, i) for i in range(p.multipliers)]
         sums = [self._sum(m, o, products[o * p.terms : (o + 1) * p.terms]) for o in range(p.outputs)]
@@ -263,9 +265,11 @@ class Mac(wiring.Component):
             m.d.sync += [
                 valid.eq(Cat(self.step, valid)),
                 last.eq(Cat(self.step & self.last, last)),
+                weights.addr.eq(position),
                 read_x.eq(self.x),
                 read_w.eq(weights.data),
-                x.eq(read_x),
+                way_x.eq(read_x),
+                x.eq(way_x),
                 w.eq(read_w),
             ]
         if p.holds:
