@@ -205,9 +205,10 @@ class Mac(wiring.Component):
     """Hardware for :class:`MacParams`.
 
     Every memory has a register behind, every multiply one before and one behind, every adder of the tree one behind: those of
-    block RAMs and DSPs, where a device has them. One more register is on the operands' way from their memory to all multipliers,
-    and one between the weights' counter and all of their memory. All of it stands still while an output is offered, the next one waits behind
-    it, and a third is complete. ``enable`` says so to all registers: a register behind another one, as its way is long.
+    block RAMs and DSPs, where a device has them. One more is on the operands' way from their memory to all multipliers, and
+    one between the weights' counter and all of their memory. All of it stands still while an output is offered, the next one
+    waits behind it, and a third is complete. ``enable`` says so to all registers: a register behind another one, as its way
+    is long.
 
     Parameters
     ----------
