@@ -106,6 +106,7 @@ def build(
     multipliers: Annotated[int | None, typer.Option(metavar="N", min=1, help="Overlay: at most so many.")] = None,
     scratchpad: Annotated[int | None, typer.Option(metavar="KIB", min=1, help="Overlay: its size.")] = None,
     axi_width: Annotated[int | None, typer.Option(metavar="N", help="Overlay: bits of the bus, 32 to 256.")] = None,
+    on_chip: Annotated[bool, typer.Option("--on-chip", help="Overlay: weights and program in block RAM, for a board.")] = False,
     calibration: Calibration = None,
     as_json: Json = False,
 ) -> None:
@@ -137,6 +138,7 @@ def build(
                 multipliers=multipliers,
                 scratchpad=scratchpad and scratchpad * 1024,
                 bus=axi_width and axi_width // 8,
+                on_chip=on_chip,
             ),
             progress=progress,
         )

@@ -20,18 +20,17 @@ from .hardware.emit import emit
 from .hardware.placeholders import differing_module
 from .hardware.verilog import KEYWORDS
 from .ilp.unroll import Objective
-from .inputs import host_outputs, load_frames, random_frames
+from .inputs import VECTOR_FRAMES, host_outputs, load_frames, random_frames
 from .oracle import cpu_features, saturates
 from .output import MODEL, OutputFolder, read_manifest, read_verilog
+from .overlay.on_chip import ON_CHIP
 from .overlay.shape import Wish
 from .overlay.timing import MemoryTiming
-from .overlay_flow import build_overlay, simulate_overlay
+from .overlay_flow import build_overlay, overlay_latency, simulate_overlay
 from .report import report
 from .results import BuildResult, CheckResult, LayerRow, OperatorRow, OverlayBuildResult, OverlaySimulateResult, SimulateResult
 
-__all__ = ["build", "check", "expected_tensors", "simulate"]
-
-VECTOR_FRAMES = 3  #: random frames stored with a build
+__all__ = ["build", "check", "dataflow_unless_overlay", "expected_tensors", "simulate"]
 
 
 def read(model: Path, calibration: Path | None) -> onnx.ModelProto:
@@ -99,6 +98,8 @@ def build(
     ----------
     board
         Name or file; None with ``like``.
+    style
+        ``auto``: dataflow where it fits, unless latency is the objective and an overlay's is less.
     dsp_only
         Make no multipliers of LUTs.
     retrainable
@@ -114,9 +115,9 @@ def build(
     if style == "overlay" and (dsp_only or retrainable or like or target_fps is not None or objective != "throughput"):
         raise HwgenError("--objective, --target-fps, --dsp-only, --retrainable and --like are for --style dataflow")
     if style != "overlay" and wish is not None and wish != Wish():
-        raise HwgenError("--array, --multipliers, --scratchpad and --axi-width are for --style overlay")
-    if style == "auto":
-        raise HwgenError("--style auto is not there yet; use --style dataflow or --style overlay")
+        raise HwgenError("--array, --multipliers, --scratchpad, --axi-width and --on-chip are for --style overlay")
+    if style == "auto" and (retrainable or like):
+        raise HwgenError("--retrainable and --like are for --style dataflow")
     tell = progress or silent
     earlier = None
     if like is not None:
@@ -134,13 +135,16 @@ def build(
     loaded = read(model, calibration)
     graph = read_graph(loaded, model)
     folder = folder or Path("rtl_out") / graph.name
-    if style == "overlay":
+    choice: Choice | None = None
+    if style == "auto":
+        choice = dataflow_unless_overlay(graph, target, objective, target_fps, dsp_only, tell)
+    if style == "overlay" or (style == "auto" and choice is None):
         return build_overlay(graph, loaded, target, board_file, folder, wish or Wish(), tell)
     with OutputFolder(folder) as fresh:
-        if earlier is None:
-            choice = choose(graph, target, objective, target_fps, tell, dsp_only=dsp_only, retrainable=retrainable)
-        else:
+        if earlier is not None:
             choice = choose_again(replace(graph, name=earlier["name"]), target, earlier, tell)
+        elif choice is None:
+            choice = choose(graph, target, objective, target_fps, tell, dsp_only=dsp_only, retrainable=retrainable)
         result = _result(choice, target, folder)
         tell("test vectors", 0.0)
         frames = random_frames(graph, VECTOR_FRAMES)
@@ -167,6 +171,35 @@ def build(
         (fresh / MODEL).write_bytes(loaded.SerializeToString(deterministic=True))
         tell("writing Verilog", 1.0)
     return result
+
+
+def dataflow_unless_overlay(
+    graph: Graph,
+    board: Board,
+    objective: Objective,
+    target_fps: float | None = None,
+    dsp_only: bool = False,
+    tell: Progress = silent,
+) -> Choice | None:
+    """The dataflow accelerator; None where an overlay suits better.
+
+    That is where no dataflow accelerator fits and an overlay has all operators, or where latency is asked for and the
+    overlay's is less.
+    """
+    try:
+        choice = choose(graph, board, objective, target_fps, tell, dsp_only=dsp_only)
+    except HwgenError as refused:
+        try:
+            overlay_latency(graph, board, tell)
+        except HwgenError as error:
+            raise HwgenError(f"dataflow: {refused}; overlay: {error}") from None
+        return None
+    if objective != "latency" or target_fps is not None:
+        return choice
+    try:
+        return choice if choice.timing.latency <= overlay_latency(graph, board, tell) else None
+    except HwgenError:
+        return choice
 
 
 def _check_same_hardware(fresh: Path, like: Path, name: str) -> None:
@@ -235,11 +268,12 @@ def simulate(
     stalls
         Random pauses at both ends; a number is their seed.
     memory
-        When an overlay's external memory answers; with ``stalls`` it is silent at random.
+        When an overlay's external memory answers; with ``stalls`` it is silent at random. Not where that is on chip.
     """
     tell = progress or silent
     manifest = read_manifest(folder)
-    if manifest.get("style") == "overlay":
+    on_chip = manifest.get("on_chip")
+    if manifest.get("style") == "overlay" and not on_chip:
         if trace is not None:
             raise HwgenError("--trace is for --style dataflow")
         model = import_model(load_onnx(folder / MODEL))
@@ -249,7 +283,7 @@ def simulate(
             timing = replace(timing, silent=timing.silent or 1, period=timing.period or 4, seed=int(stalls))
         return simulate_overlay(folder, manifest, frames, timing, tell)
     if memory is not None:
-        raise HwgenError("--memory-latency and --memory-pause are for --style overlay")
+        raise HwgenError("--memory-latency and --memory-pause are for --style overlay without --on-chip")
     figures = manifest["figures"]
     loaded = load_onnx(folder / MODEL)
     graph = import_model(loaded)
@@ -259,21 +293,25 @@ def simulate(
     run = simulation.simulate(
         folder,
         frames.hardware,
-        expected,
+        {name: tensor for name, tensor in expected.items() if name in manifest["tensors"]},
         stalls=None if stalls is False else int(stalls),
         trace=trace,
         progress=lambda done: tell("simulating", done / len(frames)),
     )
+    mismatches, first = run.mismatches, str(run.first_mismatch or "")
+    if on_chip:  # the tensors that stay inside, by a program that brings them out
+        inner = simulate_overlay(folder, manifest, frames, ON_CHIP, tell)
+        mismatches, first = mismatches + inner.mismatches, inner.first_mismatch or first
     return SimulateResult(
         frames=run.frames,
         elements_compared=compared,
-        mismatches=run.mismatches,
+        mismatches=mismatches,
         interval_cycles=run.interval_cycles,
         latency_cycles=run.latency_cycles,
         predicted_interval_cycles=figures["interval_cycles"],
         predicted_latency_cycles=figures["latency_cycles"],
         cycles_per_second=run.cycles_per_second,
-        first_mismatch=f"{run.first_mismatch}{_doubt()}" if run.first_mismatch else "",
+        first_mismatch=f"{first}{_doubt()}" if first else "",
         stalls=stalls is not False,
         outputs=host_outputs(graph, run.output),
     )

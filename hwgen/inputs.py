@@ -12,6 +12,8 @@ from .graph import Graph, QuantType
 
 __all__ = ["Frames", "dequantise", "host_outputs", "load_frames", "make_frames", "quantise", "random_frames"]
 
+VECTOR_FRAMES = 3  #: random frames stored with a build
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Frames:

@@ -12,29 +12,32 @@ import numpy as np
 import onnx
 
 from .board import Board
-from .choosing import Progress
+from .choosing import Progress, silent
+from .cost import Resources
 from .errors import HwgenError
 from .expected import expected_tensors
 from .frontend import import_model, load_onnx
 from .graph import ArgMax, Graph, Linear, Softmax
-from .inputs import Frames, host_outputs
+from .hardware.emit import emit
+from .inputs import VECTOR_FRAMES, Frames, host_outputs, random_frames
 from .mapping.operators import operator
 from .output import FORMAT, MANIFEST, MARKER, MODEL, OutputFolder
-from .overlay.compiled import Compiled, engine_hash
+from .overlay.compiled import Compiled, engine_hash, image_of
 from .overlay.engine import Engine
-from .overlay.isa import WORD, Load, Store, disassemble, encode
+from .overlay.isa import WORD, Load, Store, disassemble
 from .overlay.lower import compile_graph
+from .overlay.on_chip import ON_CHIP, on_chip
 from .overlay.shape import Wish, engine_for
 from .overlay.simulation import simulate as run_program
 from .overlay.simulation import verilog
 from .overlay.timing import MemoryTiming, predict
 from .reference import run_graph
 from .results import OverlayBuildResult, OverlayLayer, OverlaySimulateResult
+from .timing import predict as predict_design
 
-__all__ = ["build_overlay", "engine_part", "simulate_overlay"]
+__all__ = ["build_overlay", "engine_part", "overlay_latency", "simulate_overlay"]
 
 IMAGE = "image.bin"  #: external memory with the program
-ALIGN = 64
 USUAL = MemoryTiming()
 
 
@@ -42,41 +45,72 @@ def build_overlay(
     graph: Graph, model: onnx.ModelProto, board: Board, board_file: Path, folder: Path, wish: Wish, tell: Progress
 ) -> OverlayBuildResult:
     """Choose an engine, compile the network for it, write Verilog, the image of external memory, manifest and report."""
-    head, _ = engine_part(graph)
+    head, tail = engine_part(graph)
     tell("choosing the engine", 0.0)
     engine = engine_for(head, wish, max(1, board.limits.dsp), board.limits.dsp)
     tell("compiling", 0.0)
-    compiled = compile_graph(head, engine)
-    result = _result(head, compiled, board, folder)
+    memory = ON_CHIP if wish.on_chip else USUAL
+    compiled = compile_graph(head, engine, memory=memory)
+    result = _result(head, compiled, board, folder, memory)
+    about = {"style": "overlay", "on_chip": wish.on_chip, "engine": asdict(engine), "engine_hash": engine_hash(engine)}
     with OutputFolder(folder) as fresh:
-        tell("writing Verilog", 0.0)
-        (fresh / "overlay.v").write_text(verilog(engine))
-        image, program = _image(compiled)
-        (fresh / IMAGE).write_bytes(image)
+        if wish.on_chip:
+            design = on_chip(graph, head, tail, compiled)
+            timing = predict_design(design)
+            result = replace(result, interval_cycles=timing.interval, latency_cycles=timing.latency)
+            resources = sum((stage.params.cost(board.memories).resources for stage in design.stages), Resources())
+            tell("test vectors", 0.0)
+            frames = random_frames(graph, VECTOR_FRAMES)
+            expected, _ = expected_tensors(graph, model, frames)
+            tell("writing Verilog", 0.0)
+            emit(
+                design,
+                fresh,
+                board=board_file.name,
+                choice=about,
+                figures={
+                    "latency_cycles": timing.latency,
+                    "interval_cycles": timing.interval,
+                    "resources": asdict(resources),
+                },
+                vectors={"inputs": frames.hardware, **expected},
+            )
+        else:
+            tell("writing Verilog", 0.0)
+            (fresh / "overlay.v").write_text(verilog(engine))
+            image, program = image_of(compiled)
+            (fresh / IMAGE).write_bytes(image)
+            manifest = {
+                MARKER: FORMAT,
+                "name": graph.name,
+                "board": board_file.name,
+                **about,
+                "image": {
+                    "crc32": zlib.crc32(image),
+                    "bytes": len(image),
+                    "program": program,
+                    "instructions": len(compiled.program),
+                },
+                "regions": {name: asdict(region) for name, region in compiled.regions.items()},
+                "figures": {"latency_cycles": result.latency_cycles, "external_bytes": result.external_bytes},
+            }
+            (fresh / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
         (fresh / "program.txt").write_text(disassemble(compiled.program))
-        manifest = {
-            MARKER: FORMAT,
-            "name": graph.name,
-            "style": "overlay",
-            "board": board_file.name,
-            "engine": asdict(engine),
-            "engine_hash": engine_hash(engine),
-            "image": {
-                "crc32": zlib.crc32(image),
-                "bytes": len(image),
-                "program": program,
-                "instructions": len(compiled.program),
-            },
-            "regions": {name: asdict(region) for name, region in compiled.regions.items()},
-            "figures": {"latency_cycles": result.latency_cycles, "external_bytes": result.external_bytes},
-        }
-        (fresh / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
         (fresh / "report.md").write_text(_report(graph.name, result))
         if board_file.suffix == ".toml":
             shutil.copy(board_file, fresh)
         (fresh / MODEL).write_bytes(model.SerializeToString(deterministic=True))
         tell("writing Verilog", 1.0)
     return result
+
+
+def overlay_latency(graph: Graph, board: Board, tell: Progress = silent) -> int:
+    """Cycles of a frame on the engine that :func:`build_overlay` would choose; ``HwgenError`` where it can't do all of it."""
+    head, _ = engine_part(graph)
+    tell("choosing the engine", 0.0)
+    engine = engine_for(head, Wish(), max(1, board.limits.dsp), board.limits.dsp)
+    tell("compiling", 0.0)
+    return _cycles(compile_graph(head, engine), USUAL)[-1]
 
 
 def simulate_overlay(
@@ -89,8 +123,10 @@ def simulate_overlay(
     graph = import_model(load_onnx(folder / MODEL))
     head, tail = engine_part(graph)
     engine = Engine(**manifest["engine"])
-    compiled = compile_graph(head, engine)
-    _check_image(folder, manifest, engine, compiled)
+    compiled = compile_graph(head, engine, memory=memory)
+    if not manifest["on_chip"]:
+        compiled = compile_graph(head, engine)
+        _check_image(folder, manifest, engine, compiled)
     observing = compile_graph(head, engine, observe=True)
     expected, compared = expected_tensors(graph, load_onnx(folder / MODEL), frames, lambda share: tell("ONNX Runtime", share))
     tell("building the simulator", 0.0)
@@ -146,13 +182,6 @@ def _tail(tail: Graph | None, graph: Graph, output: np.ndarray) -> dict[str, np.
     return {name: tensor[0] for name, tensor in found.items()}
 
 
-def _image(compiled: Compiled) -> tuple[bytes, int]:
-    """External memory with the program behind it, and the program's address."""
-    begin = -(-len(compiled.external) // ALIGN) * ALIGN
-    words = b"".join(map(encode, compiled.program))
-    return compiled.external.tobytes() + bytes(begin - len(compiled.external)) + words, begin
-
-
 def _check_image(folder: Path, manifest: dict[str, Any], engine: Engine, compiled: Compiled) -> None:
     try:
         image = (folder / IMAGE).read_bytes()
@@ -161,7 +190,7 @@ def _check_image(folder: Path, manifest: dict[str, Any], engine: Engine, compile
         raise HwgenError(f"cannot read {error.filename}: {error.strerror}; build it again") from error
     if manifest["engine_hash"] != engine_hash(engine) or text != verilog(engine):
         raise HwgenError(f"the program of {folder} is for another engine than overlay.v there; build it again")
-    if zlib.crc32(image) != manifest["image"]["crc32"] or image != _image(compiled)[0]:
+    if zlib.crc32(image) != manifest["image"]["crc32"] or image != image_of(compiled)[0]:
         raise HwgenError(f"{folder / IMAGE} is damaged: its checksum is not that of the build; build it again")
 
 
@@ -170,8 +199,8 @@ def _cycles(compiled: Compiled, memory: MemoryTiming) -> list[int]:
     return [*ends[:-1], ends[-1] + 1]  # the engine says so a cycle after the End
 
 
-def _result(head: Graph, compiled: Compiled, board: Board, folder: Path) -> OverlayBuildResult:
-    engine, ends = compiled.engine, _cycles(compiled, USUAL)
+def _result(head: Graph, compiled: Compiled, board: Board, folder: Path, memory: MemoryTiming) -> OverlayBuildResult:
+    engine, ends = compiled.engine, _cycles(compiled, memory)
     macs = {node.output: _macs(node, head) for node in head.nodes}
     names = {node.output: node.name for node in head.nodes}
     last = {

@@ -170,7 +170,10 @@ class OverlayBuildResult:
     scratchpad, bus
         Bytes.
     latency_cycles
-        Predicted, from start to done of one frame, with the usual memory (answers after 10 cycles, never silent).
+        Predicted, from start to done of one frame, with the usual memory (answers after 10 cycles, never silent). Where memory
+        is on chip: from the first word in to the last one out.
+    interval_cycles
+        From frame to frame, predicted; None where the memory is not on chip.
     external_bytes
         Of external memory that a frame reads and writes, its instructions among them.
     """
@@ -187,6 +190,7 @@ class OverlayBuildResult:
     macs: int
     latency_cycles: int
     external_bytes: int
+    interval_cycles: int | None = None
     layers: tuple[OverlayLayer, ...] = ()
 
     @property
@@ -194,8 +198,9 @@ class OverlayBuildResult:
         return self.rows * self.columns
 
     def to_json(self) -> dict[str, Any]:
-        names = "board folder rows columns lanes scratchpad bus multipliers macs latency_cycles external_bytes"
-        return {"style": "overlay"} | {name: getattr(self, name) for name in names.split()}
+        names = "board folder rows columns lanes scratchpad bus multipliers macs latency_cycles interval_cycles external_bytes"
+        found = {"style": "overlay"} | {name: getattr(self, name) for name in names.split()}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

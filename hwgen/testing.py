@@ -60,6 +60,7 @@ def run_streams(
     words: list[list[list[int]]] = [[] for _ in o_ports]
     left: list[list[int]] = [[] for _ in o_ports]
     now = -1  # the first cycle after reset is 0
+    finished = False
 
     def feed(index: int) -> Any:
         async def process(ctx: Any) -> None:
@@ -75,6 +76,8 @@ def run_streams(
                     _, _, ready = await ctx.tick().sample(port.ready)
                     if ready:
                         break
+                    if finished:
+                        return
                 taken[index].append(now - 1)
             ctx.set(port.valid, 0)
 
@@ -99,13 +102,14 @@ def run_streams(
         return process
 
     async def clock(ctx: Any) -> None:
-        nonlocal now
+        nonlocal now, finished
         while any(len(words[k]) < n for k, n in enumerate(n_out)):
             if now > limit:
                 got = [len(w) for w in words]
                 raise AssertionError(f"no output after {limit} cycles: {got} of {list(n_out)} words")
             now += 1
             await ctx.tick()
+        finished = True
 
     sim = Simulator(dut)
     sim.add_clock(1e-6)

@@ -80,7 +80,7 @@ def test_usage_errors(hwgen, args, message):
     [
         (["check", MODEL, "--board", "ulx3s"], "unknown board 'ulx3s': did you mean ulx3s-85f?"),
         (["check", "missing.onnx", "--board", "zu3eg"], "missing.onnx"),
-        (["build", MODEL, "--board", "zu3eg", "--style", "auto"], "--style auto is not there yet"),
+        (["build", MODEL, "--board", "zu3eg", "--style", "auto", "--retrainable"], "--retrainable and --like are for"),
         (["simulate", "missing"], "missing"),
     ],
 )

@@ -2,15 +2,25 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 
 from hwgen import flow
+from hwgen.board import load_board
+from hwgen.choosing import choose
 from hwgen.demo import MODEL, SAMPLES
 from hwgen.errors import HwgenError
+from hwgen.frontend import import_model
+from hwgen.hardware.verilator import lint
+from hwgen.output import read_manifest
 from hwgen.overlay.shape import Wish
 from hwgen.overlay.timing import MemoryTiming
+from hwgen.overlay_flow import overlay_latency
+from tests.network_specs import Conv, Dense, NetworkSpec, Pool
+from tests.random_networks import build as build_model
 
 WISH = Wish(array=(5, 3), bus=4)
 
@@ -103,7 +113,7 @@ def test_missing_image(built, tmp_path):
 
 
 def test_options_of_the_other_style(built, tmp_path):
-    with pytest.raises(HwgenError, match=r"^--array, --multipliers, --scratchpad and --axi-width are for --style overlay$"):
+    with pytest.raises(HwgenError, match=r"^--array, --multipliers, .*--axi-width and --on-chip are for --style overlay$"):
         flow.build(MODEL, "ulx3s-85f", tmp_path / "x", wish=WISH)
     with pytest.raises(HwgenError, match=r"^--objective, --target-fps, .* and --like are for --style dataflow$"):
         flow.build(MODEL, "ulx3s-85f", tmp_path / "x", style="overlay", dsp_only=True)
@@ -117,3 +127,76 @@ def test_chosen_engine(tmp_path):
     run = flow.simulate(tmp_path / "digits", SAMPLES, limit=1)
     assert run.mismatches == 0
     assert np.isfinite(run.cycles_per_second)
+
+
+@pytest.fixture(scope="module")
+def on_chip(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("overlay") / "on_chip"
+    return folder, flow.build(MODEL, "ulx3s-85f", folder, style="overlay", wish=replace(WISH, on_chip=True))
+
+
+def test_on_chip(on_chip):
+    """A folder as of a dataflow accelerator: streams at both ends."""
+    folder, result = on_chip
+    name = read_manifest(folder)["name"]
+    files = {f"{name}.v", f"{name}.vlt", "design.json", "vectors.npz", "program.txt", "report.md", "model.onnx"}
+    assert {path.name for path in folder.iterdir()} == files
+    assert not lint([folder / f"{name}.vlt", folder / f"{name}.v"], name)
+    run = flow.simulate(folder, SAMPLES, limit=3)
+    assert (run.mismatches, run.elements_compared) == (0, 3 * 2378)
+    assert run.outputs.shape == (3, 10)
+    assert (run.predicted_latency_cycles, run.predicted_interval_cycles) == (result.latency_cycles, result.interval_cycles)
+    assert run.latency_cycles == pytest.approx(run.predicted_latency_cycles, rel=0.01)
+    assert run.interval_cycles == pytest.approx(run.predicted_interval_cycles, rel=0.01)
+
+
+def test_a_wrong_layer_on_chip_is_named(on_chip, monkeypatch):
+    """One that stays inside."""
+    real = flow.simulate_overlay.__globals__["expected_tensors"]
+    inside = []
+
+    def wrong(*arguments):
+        tensors, compared = real(*arguments)
+        inside.extend(set(tensors) - set(read_manifest(on_chip[0])["tensors"]))
+        tensors[inside[0]] = tensors[inside[0]] + 1
+        return tensors, compared
+
+    monkeypatch.setitem(flow.simulate_overlay.__globals__, "expected_tensors", wrong)
+    result = flow.simulate(on_chip[0], SAMPLES, limit=1)
+    assert result.mismatches > 0
+    assert result.first_mismatch.startswith(f"{inside[0]}, frame 0")
+
+
+WIDE = NetworkSpec(size=(4, 4, 16), layers=(Conv(channels=16, kernel=(3, 3), pads=(1, 1, 1, 1)),), dense=(Dense(channels=120),))
+
+
+def test_auto():
+    """Dataflow where it fits; an overlay where it does not, or where its latency is less and wanted."""
+    graph = import_model(build_model(WIDE))
+    boards = {name: load_board(name) for name in ("ulx3s-85f", "icebreaker")}
+    found = {
+        (name, objective): flow.dataflow_unless_overlay(graph, board, objective)
+        for name, board in boards.items()
+        for objective in ("throughput", "latency")
+    }
+    assert found["ulx3s-85f", "throughput"]
+    assert not found["icebreaker", "throughput"]
+    assert not found["icebreaker", "latency"]
+    dataflow = choose(graph, boards["ulx3s-85f"], "latency", None).timing.latency
+    less = overlay_latency(graph, boards["ulx3s-85f"]) < dataflow
+    assert (found["ulx3s-85f", "latency"] is None) == less
+
+
+def test_auto_builds_an_overlay(tmp_path):
+    onnx.save(build_model(WIDE), tmp_path / "wide.onnx")
+    result = flow.build(tmp_path / "wide.onnx", "icebreaker", tmp_path / "x", style="auto")
+    assert read_manifest(tmp_path / "x")["style"] == result.to_json()["style"] == "overlay"
+
+
+def test_neither_style(tmp_path):
+    spec = NetworkSpec(
+        size=(64, 64, 3), layers=(Pool(operator="AveragePool", kernel=(2, 2), strides=(2, 2)), Conv(channels=255))
+    )
+    onnx.save(build_model(replace(spec, dense=(Dense(channels=200),))), tmp_path / "large.onnx")
+    with pytest.raises(HwgenError, match=r"^dataflow: the network does not fit icebreaker.*; overlay: .*AveragePool"):
+        flow.build(tmp_path / "large.onnx", "icebreaker", tmp_path / "x", style="auto")

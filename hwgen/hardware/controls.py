@@ -5,6 +5,7 @@ goes everywhere in the same cycle. (nextpnr would put a wide reset onto a clock'
 keeps the logic that reads it, so that both can lie together.
 """
 
+import re
 from collections import defaultdict
 from typing import Any
 
@@ -12,37 +13,47 @@ from .netlist import Bit, Cells
 
 __all__ = ["spread_controls"]
 
-MOST = 64  #: pins that one cell drives
+MOST = 64  #: pins of registers that one cell drives
+FEW = 8  #: pins of multipliers and memories, which lie in few rows of the device, far from each other
+READ = "read"  #: by logic, or as data
 DRIVERS = {"TRELLIS_FF": "Q", "LUT4": "Z"}
 Pin = tuple[str, str, int]  #: cell, port, bit of it
 _MEMORY = ("CEA", "CEB", "OCEA", "OCEB")
 PINS = {"TRELLIS_FF": ("CE", "LSR"), "MULT18X18D": ("CE0", "CE1", "CE2", "CE3"), "DP16KD": _MEMORY, "PDPW16KD": _MEMORY}
 
 
-def spread_controls(module: dict[str, Any], most: int = MOST) -> int:
+def spread_controls(module: dict[str, Any], most: int = MOST, few: int = FEW) -> int:
     """Copy cells that drive more than ``most`` pins, in a module of a netlist in Yosys's JSON, in place: how many are added.
 
-    Pins next to each other in the order of their cells' names, which is that of the hierarchy, share a copy.
+    Pins next to each other in the order of their cells' names, which is that of the hierarchy, share a copy: up to ``most`` of
+    registers, up to ``few`` of multipliers or of memories.
     """
     cells: Cells = module["cells"]
     drivers: dict[Bit, str] = {
         bit: name for name, cell in cells.items() if (pin := DRIVERS.get(cell["type"])) for bit in cell["connections"][pin]
     }
-    controlled: dict[Bit, list[Pin]] = defaultdict(list)
-    read: dict[Bit, list[Pin]] = defaultdict(list)
-    for name in sorted(cells):
+    driven: dict[Bit, dict[str, list[Pin]]] = defaultdict(lambda: defaultdict(list))  # by what the pins are of
+    for name in sorted(cells, key=_in_order):
         cell = cells[name]
         for pin, bits in cell["connections"].items():
             if cell["port_directions"][pin] != "output":
-                by_bit = controlled if pin in PINS.get(cell["type"], ()) else read
+                kind = cell["type"] if pin in PINS.get(cell["type"], ()) else READ
                 for place, bit in enumerate(bits):
                     if bit in drivers:
-                        by_bit[bit].append((name, pin, place))
-    numbers = (bit for cell in cells.values() for bits in cell["connections"].values() for bit in bits)
+                        driven[bit][kind].append((name, pin, place))
+    numbers = [bit for cell in cells.values() for bits in cell["connections"].values() for bit in bits]
+    numbers += [bit for net in module.get("netnames", {}).values() for bit in net["bits"]]
     free = 1 + max((bit for bit in numbers if isinstance(bit, int)), default=0)
     added = 0
-    for bit in [bit for bit in drivers if len(controlled[bit]) + len(read[bit]) > most]:
-        shares = [pins[start : start + most] for pins in (read[bit], controlled[bit]) for start in range(0, len(pins), most)]
+    for bit in drivers:
+        sizes = {kind: most if kind in (READ, "TRELLIS_FF") else few for kind in driven[bit]}
+        every = sum(map(len, driven[bit].values()))
+        if every <= most and all(len(driven[bit][kind]) <= size for kind, size in sizes.items()):
+            continue
+        kinds = sorted(sizes, key=lambda kind: (kind != READ, sizes[kind] != most))  # what reads it keeps the cell itself
+        shares = [
+            driven[bit][kind][k : k + sizes[kind]] for kind in kinds for k in range(0, len(driven[bit][kind]), sizes[kind])
+        ]
         for n, pins in enumerate(shares[1:], 1):
             original = cells[drivers[bit]]
             connections = {pin: list(bits) for pin, bits in original["connections"].items()}
@@ -52,3 +63,8 @@ def spread_controls(module: dict[str, Any], most: int = MOST) -> int:
                 cells[name]["connections"][pin][place] = free
             free, added = free + 1, added + 1
     return added
+
+
+def _in_order(name: str) -> list[int | str]:
+    """A key that sorts numbers in names by what they are."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]

@@ -6,10 +6,12 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from .engine import Engine
-from .isa import Instruction
+from .isa import Instruction, encode
 from .places import Placed
 
-__all__ = ["Compiled", "Region", "engine_hash"]
+__all__ = ["Compiled", "Region", "engine_hash", "image_of"]
+
+ALIGN = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,3 +96,10 @@ class Compiled:
 def engine_hash(engine: Engine) -> str:
     """Of an engine's parameters: programs are for engines of one hash."""
     return hashlib.sha256(repr(sorted(asdict(engine).items())).encode()).hexdigest()[:16]
+
+
+def image_of(compiled: Compiled) -> tuple[bytes, int]:
+    """External memory with the program behind it, and the program's first byte."""
+    begin = -(-len(compiled.external) // ALIGN) * ALIGN
+    words = b"".join(map(encode, compiled.program))
+    return compiled.external.tobytes() + bytes(begin - len(compiled.external)) + words, begin

@@ -31,12 +31,15 @@ class Wish:
         Bytes.
     bus
         Bytes of the data bus.
+    on_chip
+        Weights, program and all else that external memory holds in block RAM.
     """
 
     array: tuple[int, int] | None = None
     multipliers: int | None = None
     scratchpad: int | None = None
     bus: int | None = None
+    on_chip: bool = False
 
 
 def engine_for(graph: Graph, wish: Wish, multipliers: int, dsp: int) -> Engine:

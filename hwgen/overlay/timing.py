@@ -64,7 +64,7 @@ def predict(program: Sequence[Instruction], engine: Engine, memory: MemoryTiming
     dispatched: list[int] = []
     ends: list[int] = []
     for _ in range(PASSES):
-        clock = _Clock(engine, memory, dispatched)
+        clock = _Clock(engine, memory, len(program), dispatched)
         ends, dispatched = clock.ends(program), clock.dispatched
     return ends
 
@@ -72,8 +72,8 @@ def predict(program: Sequence[Instruction], engine: Engine, memory: MemoryTiming
 class _Clock:
     """Times of what has been carried out; all that is needed of the past."""
 
-    def __init__(self, engine: Engine, memory: MemoryTiming, before: list[int]):
-        self.engine, self.memory = engine, memory
+    def __init__(self, engine: Engine, memory: MemoryTiming, instructions: int, before: list[int]):
+        self.engine, self.memory, self.instructions = engine, memory, instructions
         self.before = (
             before  # when instructions went to their units in a reckoning before: of those that are not yet reckoned with
         )
@@ -113,16 +113,17 @@ class _Clock:
     def _ask(self, until: int | None) -> bool:
         """Ask for the next instructions, when there is room for them; not after ``until``. Whether that is so."""
         first = len(self.come)
+        portion = min(self.portion, self.instructions - first)
         popped = first + self.portion - FETCHED - 1  # the last one that must have gone before
         gone = self.dispatched if popped < len(self.dispatched) else self.before
-        if popped >= len(gone):
+        if not portion or popped >= len(gone):
             return False
         asked = max(self.asked + 1, gone[popped] + 2 if popped >= 0 else 0)
         if until is not None and asked > until:
             return False
         begin = max(asked + self.memory.latency, self.bus)
-        self.come += [begin + self.memory.cycles(self.beats * (k + 1)) - 1 for k in range(self.portion)]
-        self.asked, self.bus = asked, begin + self.memory.cycles(self.beats * self.portion)
+        self.come += [begin + self.memory.cycles(self.beats * (k + 1)) - 1 for k in range(portion)]
+        self.asked, self.bus = asked, begin + self.memory.cycles(self.beats * portion)
         return True
 
     def _waited(self, i: Instruction) -> list[int]:

@@ -91,3 +91,35 @@ def test_few_flip_flops_stay(gold):
     before = copy.deepcopy(module)
     assert spread_controls(module) == 0
     assert module == before
+
+
+def multipliers(count, pins_each=("CE0", "CE1")):
+    """A register that enables multipliers, and 20 registers."""
+    ff = {"type": "TRELLIS_FF", "port_directions": {"CE": "input", "DI": "input", "Q": "output"}}
+    cells = {"enable": {**ff, "connections": {"CE": ["1"], "DI": [2], "Q": [3]}}}
+    cells |= {f"r{k}": {**ff, "connections": {"CE": [3], "DI": [2], "Q": [10 + k]}} for k in range(20)}
+    for k in range(count):
+        directions = dict.fromkeys(pins_each, "input")
+        cells[f"product_{k}"] = {
+            "type": "MULT18X18D",
+            "port_directions": directions,
+            "connections": {pin: [3] for pin in pins_each},
+        }
+    return {"cells": cells, "netnames": {"dangling": {"bits": [99]}}}
+
+
+def test_multipliers_have_a_copy_of_their_own_for_few():
+    """Next to each other by the numbers in their names; no copy has the number of a net that is there."""
+    module = multipliers(11)
+    assert spread_controls(module) == 3
+    cells = module["cells"]
+    assert {cells[f"r{k}"]["connections"]["CE"][0] for k in range(20)} == {3}
+    drivers = [{cells[f"product_{k}"]["connections"][pin][0] for pin in ("CE0", "CE1")} for k in range(11)]
+    assert drivers == [{100}] * 4 + [{101}] * 4 + [{102}] * 3
+    assert {name: cells[name]["connections"]["Q"] for name in cells if "copy" in name} == {
+        f"enable_copy{n}": [99 + n] for n in (1, 2, 3)
+    }
+
+
+def test_few_pins_stay():
+    assert spread_controls(multipliers(4)) == 0

@@ -31,7 +31,7 @@ def test_holds_as_many_words_as_it_says(depth, registered):
     params = FifoParams(stream=Stream(element=IntType(8), lanes=3, words=60), depth=depth, registered=registered)
     words = np.zeros((120, 3), np.int64)
     run = run_streams(params, [words], [1], o_pause=[1] * 300 + [0])
-    assert (run.arrivals[0] < 300).sum() == depth
+    assert (run.taken[0] < 300).sum() == depth
 
 
 def test_errors():

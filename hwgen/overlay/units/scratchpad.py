@@ -84,7 +84,8 @@ class Scratchpad(wiring.Component):
         offset = [Signal(bits, name=f"{name}_offset_{k}", reset_less=True) for k in range(LATENCY - 1)]
         m.d.sync += [offset[0].eq(address[:bits]), *(b.eq(a) for a, b in pairwise(offset))]
         rows = [Signal(range(depth), name=f"{name}_row_{b}", reset_less=True) for b in range(banks)]
-        m.d.sync += [r.eq(Mux(b < offset[0], next_row, row)) for b, r in enumerate(rows)]
+        m.d.sync += [r.eq(Mux(b < offset[0], next_row, row)) for b, r in enumerate(rows[:-1])]
+        m.d.sync += rows[-1].eq(row)
         return rows, offset
 
     def _turn_back(self, m: Module, name: str, found: list[Signal], offset: list[Signal], out: Any) -> None:

@@ -1,0 +1,232 @@
+"""The overlay as a template: engine, program and external memory on one chip, frames in and out as streams."""
+
+from dataclasses import dataclass, field
+from math import gcd
+from typing import Any
+
+import numpy as np
+from amaranth import Cat, Module, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arith import IntType
+from ..cost import BLOCKS_18K, Cost, Memories, Resources
+from ..streams import Stream, Words
+from .compiled import Region
+from .engine import Engine
+from .isa import WORD, decode
+from .machine import Machine
+from .units.loops import Loops
+from .units.memory import READ, OnChipMemory
+from .units.top import OverlayEngine
+
+__all__ = ["Image", "ResidentParams"]
+
+BEFORE, AFTER = 3, 2  #: cycles from the last input word to the program's start, and from its end to the first output's address
+EACH = READ + 2  #: cycles of an output word
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Image:
+    """What external memory holds at first: constants, the program behind them.
+
+    Parameters
+    ----------
+    content
+        Bytes.
+    """
+
+    content: np.ndarray = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidentParams:
+    """A frame comes in, a program of the engine runs, the result goes out; then the next frame.
+
+    Parameters
+    ----------
+    engine
+        All of it.
+    input, output
+        Where they are in external memory, and their types.
+    size
+        Bytes of external memory, whole beats of the bus.
+    written
+        (first byte, bytes) of what the program writes.
+    program, instructions
+        Its first byte there, and its length.
+    cycles
+        That it runs for.
+    """
+
+    engine: Engine
+    input: Region
+    input_type: IntType
+    output: Region
+    output_type: IntType
+    size: int
+    written: tuple[tuple[int, int], ...]
+    program: int
+    instructions: int
+    cycles: int
+
+    def __post_init__(self) -> None:
+        if self.size % self.engine.bus:
+            raise ValueError(f"size must be a multiple of {self.engine.bus} (bus), not {self.size!r}")
+
+    def _lanes(self, region: Region) -> int:
+        """Elements of a word: all of them in one beat of external memory, one behind the other."""
+        _, width, channels = region.shape
+        return gcd(self.engine.bus, channels if region.transposed else width * channels)
+
+    def _stream(self, region: Region, element: IntType) -> Stream:
+        lanes = self._lanes(region)
+        return Stream(element=element, lanes=lanes, words=int(np.prod(region.shape)) // lanes)
+
+    @property
+    def inputs(self) -> tuple[Stream, ...]:
+        return (self._stream(self.input, self.input_type),)
+
+    @property
+    def outputs(self) -> tuple[Stream, ...]:
+        return (self._stream(self.output, self.output_type),)
+
+    @property
+    def multipliers(self) -> int:
+        return self.engine.rows * self.engine.columns
+
+    def loops(self, region: Region) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Rounds and steps in bytes of the loops over a region's words, the innermost first, in the network's order."""
+        height, width, channels = region.shape
+        lanes = self._lanes(region)
+        row, pixel = (channels, region.row) if region.transposed else (region.row, channels)
+        if region.transposed:
+            return (channels // lanes, width, height), (lanes, pixel, row)
+        return (width * channels // lanes, height), (lanes, row)
+
+    def compute(self, x: Words, contents: Image) -> Words:
+        """The program on the instruction-level simulator, frame by frame."""
+        content = contents.content
+        words = content[self.program : self.program + self.instructions * WORD].tobytes()
+        program = [decode(words[k : k + WORD]) for k in range(0, len(words), WORD)]
+        made = []
+        for frame in x.reshape(-1, *self.input.shape):
+            memory = content.copy()
+            self.input.write(memory, frame)
+            Machine(self.engine, memory).run(program)
+            made.append(self.output.read(memory))
+        return np.stack(made).reshape(-1, self.outputs[0].lanes)
+
+    def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
+        """Cycles; resources are not modelled yet."""
+        cycles = self.inputs[0].words + BEFORE + self.cycles + AFTER + EACH * self.outputs[0].words
+        return Cost(cycles=cycles, resources=Resources(dsp=self.multipliers - self.engine.soft))
+
+    def departures(self, arrivals: np.ndarray) -> np.ndarray:
+        last = arrivals.reshape(-1, self.inputs[0].words)[:, -1]
+        return (last[:, None] + BEFORE + self.cycles + AFTER + EACH * (1 + np.arange(self.outputs[0].words))).ravel()
+
+    def needed(self, k: Any, port: int = 0) -> Any:
+        return (k // self.outputs[0].words + 1) * self.inputs[0].words
+
+    def accepted(self, k: Any, port: int = 0) -> Any:
+        """A frame is taken when the one before has left."""
+        return (k // self.outputs[0].words + 1) * self.inputs[0].words
+
+    def create(self, contents: Image) -> "Resident":
+        return Resident(self, contents)
+
+
+class Resident(wiring.Component):
+    """Hardware for :class:`ResidentParams`.
+
+    Members
+    -------
+    i, o : streams of ``params.inputs``, ``params.outputs``
+    """
+
+    def __init__(self, params: ResidentParams, contents: Image):
+        self.params, self.contents = params, contents
+        super().__init__({"i": In(params.inputs[0].signature), "o": Out(params.outputs[0].signature)})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        p = self.params
+        frame = p.input.address, p.input.row * p.input.shape[1 if p.input.transposed else 0]
+        m.submodules.memory = memory = OnChipMemory(p.engine, self.contents.content, [frame, *p.written])
+        m.submodules.engine = engine = OverlayEngine(p.engine)
+        wiring.connect(m, engine.axi, memory.axi)
+        m.d.comb += [engine.program_address.eq(p.program), engine.count.eq(p.instructions)]
+        there, back = (self._places(m, region, name) for region, name in ((p.input, "put"), (p.output, "get")))
+        self._put(m, memory, there)
+        waited = Signal(range(EACH))
+        start = Signal(init=1)  # of a frame
+        m.d.comb += [there.start.eq(start), back.start.eq(start)]
+        m.d.sync += start.eq(0)
+        with m.FSM():
+            with m.State("in"):
+                m.d.comb += self.i.ready.eq(~start)
+                with m.If(self.i.valid & self.i.ready & there.last.all()):
+                    m.next = "begin"
+            with m.State("begin"):  # the last word is being written
+                m.next = "start"
+            with m.State("start"):
+                m.d.comb += engine.start.eq(1)
+                m.next = "run"
+            with m.State("run"), m.If(engine.done):
+                m.next = "read"
+            with m.State("read"):
+                m.d.sync += waited.eq(waited + 1)
+                with m.If(waited == EACH - 2):
+                    m.d.sync += waited.eq(0)
+                    m.next = "out"
+            with m.State("out"):
+                m.d.comb += [self.o.valid.eq(1), back.next.eq(self.o.ready)]
+                with m.If(self.o.ready):
+                    m.next = "read"
+                    with m.If(back.last.all()):
+                        m.d.sync += start.eq(1)
+                        m.next = "in"
+        self._get(m, memory, back)
+        return m
+
+    def _places(self, m: Module, region: Region, name: str) -> Loops:
+        """Addresses of a region's words."""
+        p = self.params
+        counts, steps = p.loops(region)
+        loops = Loops(p.size.bit_length(), [count.bit_length() for count in counts])
+        m.submodules[name] = loops
+        m.d.comb += loops.base[0].eq(region.address)
+        for k, (count, step) in enumerate(zip(counts, steps, strict=True)):
+            m.d.comb += [loops.count[str(k)].eq(count), loops.step[0][k].eq(step)]
+        return loops
+
+    def _shift(self) -> int:
+        """Bits of an address within a beat."""
+        return self.params.engine.bus.bit_length() - 1
+
+    def _put(self, m: Module, memory: OnChipMemory, there: Loops) -> None:
+        """An input word into the bytes of its beat."""
+        p = self.params
+        lanes, bus, shift = p.inputs[0].lanes, p.engine.bus, self._shift()
+        address = there.address[0]
+        elements = [Value.cast(element) ^ (0x80 if p.input.less else 0) for element in self.i.payload]
+        m.d.comb += [
+            memory.put.valid.eq(self.i.valid & self.i.ready),
+            memory.put.payload.place.eq(address >> shift),
+            memory.put.payload.data.eq(Cat(elements).replicate(bus // lanes)),
+            memory.put.payload.strobe.eq(((1 << lanes) - 1) << address[:shift]),
+            there.next.eq(self.i.valid & self.i.ready),
+        ]
+
+    def _get(self, m: Module, memory: OnChipMemory, back: Loops) -> None:
+        """An output word of its beat, as it comes from the memory."""
+        p = self.params
+        lanes, shift = p.outputs[0].lanes, self._shift()
+        address = back.address[0]
+        found = memory.word.word_select(address[lanes.bit_length() - 1 : shift], 8 * lanes)
+        m.d.comb += memory.place.eq(address >> shift)
+        for k, element in enumerate(self.o.payload):
+            bits = Signal(8, name=f"element_{k}", reset_less=True)
+            m.d.sync += bits.eq(found.word_select(k, 8) ^ (0x80 if p.output.less else 0))
+            m.d.comb += Value.cast(element).eq(bits)
