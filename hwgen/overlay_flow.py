@@ -17,16 +17,17 @@ from .cost import Resources
 from .errors import HwgenError
 from .expected import expected_tensors
 from .frontend import import_model, load_onnx
-from .graph import ArgMax, Graph, Linear, Softmax
+from .graph import ArgMax, Graph, Softmax
 from .hardware.emit import emit
 from .inputs import VECTOR_FRAMES, Frames, host_outputs, random_frames
 from .mapping.operators import operator
 from .output import FORMAT, MANIFEST, MARKER, MODEL, OutputFolder
-from .overlay.compiled import Compiled, engine_hash, image_of
+from .overlay.compiled import Compiled, data_bytes, engine_hash, image_of, layers
 from .overlay.engine import Engine
-from .overlay.isa import WORD, Load, Store, disassemble
+from .overlay.isa import WORD, disassemble
 from .overlay.lower import compile_graph
 from .overlay.on_chip import ON_CHIP, on_chip
+from .overlay.pictures import draw
 from .overlay.shape import Wish, engine_for
 from .overlay.simulation import simulate as run_program
 from .overlay.simulation import verilog
@@ -96,6 +97,7 @@ def build_overlay(
             }
             (fresh / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
         (fresh / "program.txt").write_text(disassemble(compiled.program))
+        draw(head, compiled, memory, fresh)
         (fresh / "report.md").write_text(_report(graph.name, result))
         if board_file.suffix == ".toml":
             shutil.copy(board_file, fresh)
@@ -201,35 +203,14 @@ def _cycles(compiled: Compiled, memory: MemoryTiming) -> list[int]:
 
 def _result(head: Graph, compiled: Compiled, board: Board, folder: Path, memory: MemoryTiming) -> OverlayBuildResult:
     engine, ends = compiled.engine, _cycles(compiled, memory)
-    macs = {node.output: _macs(node, head) for node in head.nodes}
-    names = {node.output: node.name for node in head.nodes}
-    last = {
-        number: tensor for tensor, number in compiled.ends if tensor in names
-    }  # an operator that others follow goes with them
-    layers, before, start = [], 0, 0
-    for number, tensor in sorted(last.items()):
-        end = max([before, *ends[start:number]])
-        together = sum(macs[t] for t, n in compiled.ends if n == number and t in macs)
-        layers.append(OverlayLayer(name=names[tensor], macs=together, cycles=end - before))
-        before, start = end, number
+    found = layers(head, compiled, ends)
+    rows = tuple(OverlayLayer(name=row.names[-1], macs=row.macs, cycles=row.end - row.start) for row in found)
+    moved = data_bytes(compiled) + WORD * len(compiled.program)
     return OverlayBuildResult(
         board=board.name, clock_mhz=board.clock_mhz, folder=str(folder), rows=engine.rows, columns=engine.columns,
         lanes=engine.lanes, scratchpad=engine.scratchpad, bus=engine.bus, instructions=len(compiled.program),
-        macs=sum(macs.values()), latency_cycles=ends[-1], external_bytes=_traffic(compiled), layers=tuple(layers),
+        macs=sum(row.macs for row in rows), latency_cycles=ends[-1], external_bytes=moved, layers=rows,
     )  # fmt: skip
-
-
-def _macs(node: Any, graph: Graph) -> int:
-    if not isinstance(node, Linear):
-        return 0
-    return graph.tensors[node.output].elements * node.weights[0].size
-
-
-def _traffic(compiled: Compiled) -> int:
-    """Bytes of external memory that are read and written, instructions among them."""
-    engine = compiled.engine
-    read = sum(i.rows * engine.padded(i.size) for i in compiled.program if isinstance(i, Load))
-    return read + sum(i.rows * i.size for i in compiled.program if isinstance(i, Store)) + WORD * len(compiled.program)
 
 
 def _report(name: str, result: OverlayBuildResult) -> str:
@@ -247,4 +228,19 @@ def _report(name: str, result: OverlayBuildResult) -> str:
         "|---|---|---|---|",
     ]
     lines += [f"| {row.name} | {row.macs} | {row.cycles} | {-(-row.macs // result.multipliers)} |" for row in result.layers]
+    lines += [
+        "",
+        "## When the units work",
+        "![timeline](timeline.svg)",
+        "",
+        "## What lies in the scratchpad",
+        "A rectangle for each tensor: from its first byte to the last time it is read.",
+        "",
+        "![scratchpad](scratchpad.svg)",
+        "",
+        "## How near the limits the layers come",
+        "Layers overlap: each is measured by the cycles in which a unit works for it, not from end to end as in the table.",
+        "",
+        "![roofline](roofline.svg)",
+    ]
     return "\n".join(lines) + "\n"

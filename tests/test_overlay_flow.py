@@ -1,6 +1,7 @@
 """The overlay from the command line's side: build, simulate, damaged folders."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from hwgen.errors import HwgenError
 from hwgen.frontend import import_model
 from hwgen.hardware.verilator import lint
 from hwgen.output import read_manifest
+from hwgen.overlay.pictures import PICTURES
 from hwgen.overlay.shape import Wish
 from hwgen.overlay.timing import MemoryTiming
 from hwgen.overlay_flow import overlay_latency
@@ -33,13 +35,14 @@ def built(tmp_path_factory):
 
 def test_build(built):
     folder, result = built
-    names = {"overlay.v", "image.bin", "program.txt", "design.json", "report.md", "model.onnx"}
+    names = {"overlay.v", "image.bin", "program.txt", "design.json", "report.md", "model.onnx", *PICTURES}
     assert {path.name for path in folder.iterdir()} == names
     wanted = "style board folder rows columns lanes scratchpad bus multipliers macs latency_cycles external_bytes"
     assert set(result.to_json()) == set(wanted.split())
     assert (result.rows, result.columns, result.bus, result.multipliers) == (5, 3, 4, 15)
     assert sum(row.cycles for row in result.layers) <= result.latency_cycles
     assert sum(row.macs for row in result.layers) == result.macs
+    assert re.findall(r"!\[\w+\]\((.*)\)", (folder / "report.md").read_text()) == list(PICTURES)
     again = folder.parent / "again"
     flow.build(MODEL, "ulx3s-85f", again, style="overlay", wish=WISH)
     for name in names:
@@ -139,7 +142,7 @@ def test_on_chip(on_chip):
     """A folder as of a dataflow accelerator: streams at both ends."""
     folder, result = on_chip
     name = read_manifest(folder)["name"]
-    files = {f"{name}.v", f"{name}.vlt", "design.json", "vectors.npz", "program.txt", "report.md", "model.onnx"}
+    files = {f"{name}.v", f"{name}.vlt", "design.json", "vectors.npz", "program.txt", "report.md", "model.onnx", *PICTURES}
     assert {path.name for path in folder.iterdir()} == files
     assert not lint([folder / f"{name}.vlt", folder / f"{name}.v"], name)
     run = flow.simulate(folder, SAMPLES, limit=3)
