@@ -28,7 +28,7 @@ from .overlay.isa import WORD, disassemble
 from .overlay.lower import compile_graph
 from .overlay.on_chip import ON_CHIP, on_chip
 from .overlay.pictures import draw
-from .overlay.shape import Wish, engine_for
+from .overlay.shape import Choice, Wish, engine_for
 from .overlay.simulation import simulate as run_program
 from .overlay.simulation import verilog
 from .overlay.timing import MemoryTiming, predict
@@ -40,6 +40,7 @@ __all__ = ["build_overlay", "engine_part", "overlay_latency", "simulate_overlay"
 
 IMAGE = "image.bin"  #: external memory with the program
 USUAL = MemoryTiming()
+FILL = 0.8  #: share of look-up tables and flip-flops that place-and-route still gets along with
 
 
 def build_overlay(
@@ -48,11 +49,12 @@ def build_overlay(
     """Choose an engine, compile the network for it, write Verilog, the image of external memory, manifest and report."""
     head, tail = engine_part(graph)
     tell("choosing the engine", 0.0)
-    engine = engine_for(head, wish, max(1, board.limits.dsp), board.limits.dsp)
-    tell("compiling", 0.0)
     memory = ON_CHIP if wish.on_chip else USUAL
+    choice = engine_for(head, wish, _budget(board, wish), board.memories, memory=memory)
+    engine = choice.engine
+    tell("compiling", 0.0)
     compiled = compile_graph(head, engine, memory=memory)
-    result = _result(head, compiled, board, folder, memory)
+    result = _result(head, compiled, board, folder, memory, choice)
     about = {"style": "overlay", "on_chip": wish.on_chip, "engine": asdict(engine), "engine_hash": engine_hash(engine)}
     with OutputFolder(folder) as fresh:
         if wish.on_chip:
@@ -110,9 +112,17 @@ def overlay_latency(graph: Graph, board: Board, tell: Progress = silent) -> int:
     """Cycles of a frame on the engine that :func:`build_overlay` would choose; ``HwgenError`` where it can't do all of it."""
     head, _ = engine_part(graph)
     tell("choosing the engine", 0.0)
-    engine = engine_for(head, Wish(), max(1, board.limits.dsp), board.limits.dsp)
+    engine = engine_for(head, Wish(), _budget(board, Wish()), board.memories, memory=USUAL).engine
     tell("compiling", 0.0)
     return _cycles(compile_graph(head, engine), USUAL)[-1]
+
+
+def _budget(board: Board, wish: Wish) -> Resources:
+    """What an engine may take: not all logic, unless its size is given."""
+    there = board.limits
+    if wish.array or wish.multipliers:
+        return there
+    return replace(there, lut=int(there.lut * FILL), ff=int(there.ff * FILL))
 
 
 def simulate_overlay(
@@ -201,7 +211,9 @@ def _cycles(compiled: Compiled, memory: MemoryTiming) -> list[int]:
     return [*ends[:-1], ends[-1] + 1]  # the engine says so a cycle after the End
 
 
-def _result(head: Graph, compiled: Compiled, board: Board, folder: Path, memory: MemoryTiming) -> OverlayBuildResult:
+def _result(
+    head: Graph, compiled: Compiled, board: Board, folder: Path, memory: MemoryTiming, choice: Choice
+) -> OverlayBuildResult:
     engine, ends = compiled.engine, _cycles(compiled, memory)
     found = layers(head, compiled, ends)
     rows = tuple(OverlayLayer(name=row.names[-1], macs=row.macs, cycles=row.end - row.start) for row in found)
@@ -210,6 +222,7 @@ def _result(head: Graph, compiled: Compiled, board: Board, folder: Path, memory:
         board=board.name, clock_mhz=board.clock_mhz, folder=str(folder), rows=engine.rows, columns=engine.columns,
         lanes=engine.lanes, scratchpad=engine.scratchpad, bus=engine.bus, instructions=len(compiled.program),
         macs=sum(row.macs for row in rows), latency_cycles=ends[-1], external_bytes=moved, layers=rows,
+        modelled=choice.modelled, objective=choice.objective, bound=choice.bound, proven=choice.proven,
     )  # fmt: skip
 
 
@@ -220,6 +233,8 @@ def _report(name: str, result: OverlayBuildResult) -> str:
         "",
         f"{result.rows} x {result.columns} multipliers, {result.lanes} lanes, scratchpad of {result.scratchpad // 1024} KiB, "
         f"bus of {8 * result.bus} bits, {result.instructions} instructions.",
+        "",
+        f"Engine chosen: {result.chosen}.",
         "",
         f"Predicted: {result.latency_cycles} cycles for a frame (at least {limit} for {result.macs} MACs), "
         f"{result.external_bytes} bytes of external memory.",

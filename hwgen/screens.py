@@ -88,6 +88,7 @@ def overlay_screen(result: OverlayBuildResult) -> RenderableType:
     lines.show_header = False
     lines.add_row("engine", f"{result.rows} × {result.columns} multipliers, {_plural(result.lanes, 'lane')}")
     lines.add_row("memory", f"scratchpad of {_kib(result.scratchpad)}, bus of {8 * result.bus} bits")
+    lines.add_row("chosen", result.chosen)
     lines.add_row("frame", f"{result.macs:,} MACs on {result.multipliers:,} multipliers: at least {least:,} cycles")
     micros, share = result.latency_cycles / result.clock_mhz, least / result.latency_cycles
     busy = f"multipliers {share:.0%} busy"
