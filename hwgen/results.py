@@ -466,3 +466,60 @@ class ScheduleResult:
     def to_json(self) -> dict[str, Any]:
         names = "external_bytes compulsory_bytes baseline_bytes bound proven seconds"
         return {name: getattr(self, name) for name in names.split()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExploredEngine:
+    """An array; ``dataflow``: what stays in it, ``weight`` or ``output``."""
+
+    dataflow: str
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExploredTask:
+    """An operator of a network (its number) on an engine (its number), from cycle ``start`` until before ``end``."""
+
+    network: int
+    operator: str
+    engine: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExploreRow:
+    """The best engines of a sort, and when they do what.
+
+    Parameters
+    ----------
+    makespan_cycles, bound
+        Until all networks are done, and what no engines of the sort are below.
+    utilisation
+        MACs ÷ (multipliers · makespan): of all multipliers that there are.
+    proven
+        Whether ``makespan_cycles`` and ``bound`` are equal.
+    """
+
+    name: str
+    engines: tuple[ExploredEngine, ...]
+    makespan_cycles: int
+    utilisation: float
+    bound: int
+    proven: bool
+    seconds: float
+    tasks: tuple[ExploredTask, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExploreResult:
+    """Rows: one engine, two equal ones, two of any kind; ``macs``: of all networks."""
+
+    networks: tuple[str, ...]
+    multipliers: int
+    macs: int
+    rows: tuple[ExploreRow, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)

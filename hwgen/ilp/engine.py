@@ -11,11 +11,36 @@ import numpy as np
 from ortools.sat.python import cp_model
 
 from ..errors import HwgenError
-from .engine_problem import RESOURCES, InfeasibleError, Layer, Network, Problem, Room, Shape, Solution, check
+from .engine_problem import (
+    RESOURCES,
+    InfeasibleError,
+    Layer,
+    Network,
+    Problem,
+    Room,
+    Shape,
+    Solution,
+    check,
+    time_of,
+    without_bus,
+)
 from .scratchpad.solving import Limit, minimise
 from .unroll import Shortage
 
-__all__ = ["InfeasibleError", "Layer", "Network", "Problem", "Room", "Shape", "Solution", "best", "check", "solve"]
+__all__ = [
+    "InfeasibleError",
+    "Layer",
+    "Network",
+    "Problem",
+    "Room",
+    "Shape",
+    "Solution",
+    "best",
+    "check",
+    "solve",
+    "time_of",
+    "without_bus",
+]
 
 SECONDS = 10.0  #: deterministic time limit of one choice
 NONE = (1 << 40, 1)  #: spills, and whether there is too little room, where there is no room at all
@@ -31,7 +56,7 @@ def solve(problem: Problem) -> Solution:
 
 
 def best(problem: Problem, count: int) -> list[Solution]:
-    """The best choices in order, no two with the same shape and bus; at most ``count``, none a tenth above the first.
+    """The best choices in order, no two with the same array and bus; at most ``count``, none a tenth above the first.
 
     The first is :func:`solve`'s. What is dominated by another shape is not among them.
     """
@@ -39,7 +64,7 @@ def best(problem: Problem, count: int) -> list[Solution]:
     cycles = _choices(problem, _undominated(problem, busy, more), busy, more)
     found: list[Solution] = []
     for _ in range(count):
-        solution = _best(problem, cycles, {(s.shape, s.bus) for s in found})
+        solution = _best(problem, cycles, {(problem.shapes[s.shape].array, s.bus) for s in found})
         if solution is None:
             break
         if not found:
@@ -100,9 +125,9 @@ def _choices(problem: Problem, kept: list[int], busy: np.ndarray, more: np.ndarr
 
 
 def _best(problem: Problem, cycles: dict[Choice, tuple[int, ...]], without: set[tuple[int, int]]) -> Solution | None:
-    """The best choice but for the pairs of shape and bus ``without``; None where there is none."""
+    """The best choice but for the pairs of array and bus ``without``; None where there is none."""
     cp = cp_model.CpModel()
-    chosen = {c: cp.new_bool_var(f"choice{c}") for c in cycles if c[:2] not in without}
+    chosen = {c: cp.new_bool_var(f"choice{c}") for c in cycles if (problem.shapes[c[0]].array, c[1]) not in without}
     if not chosen:
         return None
     cp.add_exactly_one(chosen.values())

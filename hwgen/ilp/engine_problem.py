@@ -1,12 +1,24 @@
 """Engines to choose from, networks to choose for, and what a choice is; recomputed without a solver."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from ..cost import Resources
 from .unroll import Shortage
 
-__all__ = ["RESOURCES", "InfeasibleError", "Layer", "Network", "Problem", "Room", "Shape", "Solution", "check"]
+__all__ = [
+    "RESOURCES",
+    "InfeasibleError",
+    "Layer",
+    "Network",
+    "Problem",
+    "Room",
+    "Shape",
+    "Solution",
+    "check",
+    "time_of",
+    "without_bus",
+]
 
 RESOURCES = tuple(f.name for f in fields(Resources))
 
@@ -17,12 +29,15 @@ class Shape:
 
     Parameters
     ----------
+    array
+        A number for the array: shapes of the same one differ in their memories.
     banks
         Of the scratchpad, for each bus.
     resources
         For each bus: all but multipliers and scratchpad.
     """
 
+    array: int
     multipliers: int
     banks: tuple[int, ...]
     resources: tuple[Resources, ...]
@@ -159,17 +174,38 @@ def check(problem: Problem, solution: Solution) -> Solution:
             used += shape.multipliers - solution.soft
         if used > getattr(problem.budget, r):
             raise ValueError(f"{r} must be at most {getattr(problem.budget, r)}, not {used}")
-    cycles = []
-    for network in problem.networks:
-        room = network.rooms[solution.scratchpad].get(banks)
-        if room is None:
-            raise ValueError(f"scratchpad must be one that every network fits, not {solution.scratchpad}")
-        busy = sum(layer.time(solution.shape, bus) for layer in network.layers)
-        busy += 0 if room.together else sum(layer.more[solution.shape] for layer in network.layers)
-        cycles.append(busy + -(-room.spills // problem.buses[bus]))
-    if tuple(cycles) != solution.cycles:
-        raise ValueError(f"cycles must be {tuple(cycles)}, not {solution.cycles}")
+    cycles = time_of(problem, solution.shape, bus, solution.scratchpad)
+    if cycles != solution.cycles:
+        raise ValueError(f"cycles must be {cycles}, not {solution.cycles}")
     value = problem.value(cycles)
     if solution.value != value or solution.bound > value or solution.proven != (solution.bound == value):
         raise ValueError(f"value must be {value}, not {solution.value} (bound {solution.bound}, proven {solution.proven})")
     return solution
+
+
+def time_of(problem: Problem, shape: int, bus: int, scratchpad: int) -> tuple[int, ...]:
+    """Cycles of each network; ``ValueError`` where one does not fit the scratchpad."""
+    cycles = []
+    for network in problem.networks:
+        room = network.rooms[scratchpad].get(problem.shapes[shape].banks[bus])
+        if room is None:
+            raise ValueError(f"scratchpad must be one that every network fits, not {scratchpad}")
+        busy = sum(layer.time(shape, bus) for layer in network.layers)
+        busy += 0 if room.together else sum(layer.more[shape] for layer in network.layers)
+        cycles.append(busy + -(-room.spills // problem.buses[bus]))
+    return tuple(cycles)
+
+
+def without_bus(problem: Problem, bus: int) -> Problem:
+    """With that bus alone, and as if constants took no time: where they can come long before their layer they do not."""
+    count = len(problem.shapes)
+
+    def free(layer: Layer) -> Layer:
+        return replace(layer, beats=((0,),) * count, apart=(False,) * count)
+
+    return replace(
+        problem,
+        networks=tuple(replace(n, layers=tuple(map(free, n.layers))) for n in problem.networks),
+        shapes=tuple(replace(s, banks=(s.banks[bus],), resources=(s.resources[bus],)) for s in problem.shapes),
+        buses=(problem.buses[bus],),
+    )

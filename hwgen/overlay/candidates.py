@@ -8,7 +8,7 @@ import numpy as np
 from ..cost import Memories, Resources
 from ..errors import HwgenError
 from ..graph import Conv, GlobalAveragePool, Graph, Linear
-from ..ilp.engine import Layer, Network, Problem, Room, Shape
+from ..ilp.engine import Layer, Network, Problem, Room, Shape, Solution
 from .engine import Engine, banks_of
 from .places import Placed, unplaced
 from .resources import SOFT, constants, image_resources, logic, scratchpad_resources
@@ -64,10 +64,10 @@ class Candidates:
     engines: list[Engine]
     sizes: list[int]
 
-    def engine(self, shape: int, bus: int, scratchpad: int, soft: int) -> Engine:
-        """One that has been chosen."""
-        chosen = replace(self.engines[shape], bus=self.problem.buses[bus], soft=soft)
-        return replace(chosen, scratchpad=self.sizes[scratchpad])
+    def engine(self, solution: Solution) -> Engine:
+        """That has been chosen."""
+        bus, scratchpad = self.problem.buses[solution.bus], self.sizes[solution.scratchpad]
+        return replace(self.engines[solution.shape], bus=bus, soft=solution.soft, scratchpad=scratchpad)
 
 
 def candidates(
@@ -104,6 +104,7 @@ def candidates(
         ),
         shapes=tuple(
             Shape(
+                array=a,
                 multipliers=e.rows * e.columns,
                 banks=own,
                 resources=tuple(logic(e, bus) + own_memory + image for bus, image in zip(limits.buses, images[a], strict=True)),

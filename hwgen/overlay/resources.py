@@ -46,6 +46,5 @@ def scratchpad_resources(banks: int, size: int, memories: Memories) -> Resources
 
 def image_resources(beats: int, bus: int, memories: Memories) -> Resources:
     """Block RAM for so many beats of a bus, where external memory is on chip (:class:`.units.memory.OnChipMemory`)."""
-    full, rest = divmod(beats, BANK)
-    last = memories.blocks(max(2, rest), 8 * bus, written=True) if rest else 0
-    return Resources(bram=full * memories.blocks(BANK, 8 * bus, written=True) + last)
+    depths = [min(BANK, beats - first) for first in range(0, beats, BANK)]
+    return Resources(bram=sum(memories.blocks(max(2, depth), 8 * bus, written=True) for depth in depths))

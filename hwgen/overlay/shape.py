@@ -1,12 +1,12 @@
 """The engine for networks: chosen by integer programming, the last choice among the best few by compiling for them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..cost import Memories, Resources
 from ..errors import HwgenError
 from ..graph import Graph
-from ..ilp.engine import InfeasibleError, Problem, Solution, best
+from ..ilp.engine import InfeasibleError, Problem, Solution, best, time_of, without_bus
 from .candidates import BUSES, Candidates, Limits, candidates
 from .engine import Engine
 from .lower import compile_graph
@@ -14,7 +14,7 @@ from .timing import MemoryTiming, predict
 
 __all__ = ["Choice", "Wish", "engine_for"]
 
-BEST = 6  #: choices for which the networks are compiled
+BEST, FREE = 8, 2  #: choices for which the networks are compiled, and of these as if the bus took no time
 COMPILED = 1 << 21  #: activations of all networks; beyond it the solver's choice is taken as it is: compiling takes long
 NEAR = 100  #: of predictions that differ by one part in so many, the one with fewer resources is taken
 NAMES = {"lut": "look-up tables", "ff": "flip-flops", "dsp": "multipliers", "bram": "block RAMs"}
@@ -104,22 +104,20 @@ def engine_for(
         found = best(made.problem, BEST)
     except InfeasibleError as error:
         raise HwgenError(_why(error)) from None
-    return _compiled(several, made, found, memory)
+    first, chosen = found[0], found[0]
+    if sum(t.elements for graph in several for t in graph.tensors.values()) <= COMPILED:
+        found += [replace(s, bus=first.bus) for s in best(without_bus(made.problem, first.bus), FREE)]
+        chosen = _compiled(several, made, found, memory)
+    modelled = made.problem.value(time_of(made.problem, chosen.shape, chosen.bus, chosen.scratchpad))
+    return Choice(engine=made.engine(chosen), modelled=modelled, objective=first.value, bound=first.bound, proven=first.proven)
 
 
-def _compiled(graphs: Sequence[Graph], made: Candidates, found: Sequence[Solution], memory: MemoryTiming) -> Choice:
+def _compiled(graphs: Sequence[Graph], made: Candidates, found: Sequence[Solution], memory: MemoryTiming) -> Solution:
     """The best one as compiled."""
-    engines = [made.engine(s.shape, s.bus, s.scratchpad, s.soft) for s in found]
-    chosen = 0
-    if len(found) > 1 and sum(t.elements for graph in graphs for t in graph.tensors.values()) <= COMPILED:
-        each = [[_cycles(graph, engine, memory) for graph in graphs] for engine in engines]
-        cycles = list(map(made.problem.value, each))
-        near = [k for k, n in enumerate(cycles) if n * NEAR <= min(cycles) * (NEAR + 1)]
-        chosen = min(near, key=lambda k: (*_taken(made.problem, found[k]), cycles[k], k))
-    first = found[0]
-    return Choice(
-        engine=engines[chosen], modelled=found[chosen].value, objective=first.value, bound=first.bound, proven=first.proven
-    )
+    each = [[_cycles(graph, made.engine(s), memory) for graph in graphs] for s in found]
+    cycles = list(map(made.problem.value, each))
+    near = [k for k, n in enumerate(cycles) if n * NEAR <= min(cycles) * (NEAR + 1)]
+    return found[min(near, key=lambda k: (*_taken(made.problem, found[k]), cycles[k], k))]
 
 
 def _cycles(graph: Graph, engine: Engine, memory: MemoryTiming) -> int:

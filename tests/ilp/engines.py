@@ -23,11 +23,12 @@ def random_problem(seed: int, *, networks: int = 1, worst: bool = False) -> Prob
 
     shapes = tuple(
         Shape(
+            array=number // 2,
             multipliers=rng.randint(1, 12),
             banks=tuple(rng.choice((4, 8)) for _ in BUSES),
             resources=tuple(resources(20) for _ in BUSES),
         )
-        for _ in range(count)
+        for number in range(count)
     )
     pads = rng.randint(1, 3)
     made = tuple(

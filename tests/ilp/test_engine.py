@@ -5,7 +5,20 @@ from dataclasses import replace
 import pytest
 
 from hwgen.cost import Resources
-from hwgen.ilp.engine import InfeasibleError, Layer, Network, Problem, Room, Shape, Solution, best, check, solve
+from hwgen.ilp.engine import (
+    InfeasibleError,
+    Layer,
+    Network,
+    Problem,
+    Room,
+    Shape,
+    Solution,
+    best,
+    check,
+    solve,
+    time_of,
+    without_bus,
+)
 from tests.ilp.engines import random_problem, tried
 
 
@@ -36,7 +49,7 @@ def test_agrees_with_trying_all(networks, worst):
 
 
 def test_the_best_few():
-    """They get worse, and no two have the same shape and bus."""
+    """They get worse, and no two have the same array and bus."""
     several = 0
     for seed in range(30):
         problem = random_problem(seed)
@@ -45,7 +58,7 @@ def test_the_best_few():
         except InfeasibleError:
             continue
         assert [s.value for s in found] == sorted(s.value for s in found)
-        assert len({(s.shape, s.bus) for s in found}) == len(found)
+        assert len({(problem.shapes[s.shape].array, s.bus) for s in found}) == len(found)
         assert found[0] == solve(problem)
         several += len(found) > 1
     assert several > 5
@@ -64,8 +77,8 @@ PROBLEM = Problem(
         ),
     ),
     shapes=(
-        Shape(multipliers=4, banks=(4, 8), resources=(Resources(lut=10, bram=2), Resources(lut=12, bram=2))),
-        Shape(multipliers=8, banks=(4, 8), resources=(Resources(lut=20, bram=4), Resources(lut=22, bram=4))),
+        Shape(array=0, multipliers=4, banks=(4, 8), resources=(Resources(lut=10, bram=2), Resources(lut=12, bram=2))),
+        Shape(array=1, multipliers=8, banks=(4, 8), resources=(Resources(lut=20, bram=4), Resources(lut=22, bram=4))),
     ),
     buses=(4, 8),
     scratchpads=({4: Resources(bram=4), 8: Resources(bram=8)}, {4: Resources(bram=8), 8: Resources(bram=8)}),
@@ -139,3 +152,12 @@ def test_banks_without_room_make_a_shape_no_better():
     spilling = replace(network, rooms=({4: SPILLING, 8: ROOM},))
     found = solve(replace(PROBLEM, networks=(spilling,), shapes=shapes, scratchpads=pads))
     assert (found.shape, found.value) == (1, 100)
+
+
+def test_without_bus():
+    """The cycles of the layers alone, and what a bus costs still counts."""
+    free = without_bus(PROBLEM, 1)
+    found = solve(free)
+    assert (found.shape, found.bus, found.value) == (1, 0, 80)
+    assert (free.buses, free.shapes[1].resources) == ((8,), (Resources(lut=22, bram=4),))
+    assert time_of(PROBLEM, 1, 1, 1) == SOLUTION.cycles

@@ -136,5 +136,5 @@ def test_no_slower_than_before(name):
     network = engine_part(import_model(load_onnx(MODELS / name / f"{name}_int8_qdq_nchw.onnx")))[0]
     found = engine_for(network, Wish(bus=8), board.limits, board.memories, memory=MEMORY)
     assert found.proven
-    assert cycles(network, found.engine) < BEFORE.get(name, 23_300)  # kws: 22,851 on 2 x 64, of which 289 block RAMs of 206
+    assert cycles(network, found.engine) <= BEFORE.get(name, 23_300)  # kws: 22,851 on 2 x 64, of which 289 block RAMs of 206
     assert cycles(network, found.engine) == pytest.approx(found.modelled, rel=0.06)
