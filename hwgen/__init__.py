@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any
 from .errors import HwgenError
 
 if TYPE_CHECKING:
+    from .exploring import explore
     from .flow import build, check, simulate
     from .host.device import Device
     from .implementation import bitstream
     from .scheduling import schedule
 
-__all__ = ["Device", "HwgenError", "bitstream", "build", "check", "schedule", "simulate"]
+__all__ = ["Device", "HwgenError", "bitstream", "build", "check", "explore", "schedule", "simulate"]
 
 
 def __getattr__(name: str) -> Any:
@@ -25,6 +26,10 @@ def __getattr__(name: str) -> Any:
         from . import implementation
 
         return implementation.bitstream
+    if name == "explore":
+        from . import exploring
+
+        return exploring.explore
     if name == "schedule":
         from . import scheduling
 

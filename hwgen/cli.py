@@ -27,6 +27,7 @@ from .screens import (
     boards_screen,
     build_screen,
     check_screen,
+    explore_screen,
     run_screen,
     schedule_screen,
     serve_screen,
@@ -282,6 +283,22 @@ def schedule(
 
     result = schedule(model, scratchpad, weights=weights, bits=bits, reorder=reorder)
     _show(as_json, result.to_json(), lambda: schedule_screen(result))
+
+
+@app.command()
+def explore(
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL.onnx...", help="Networks that run at once.")],
+    multipliers: Annotated[int, typer.Option(metavar="N", min=2, max=4096, help="Of all engines together.")],
+    dataflow: Annotated[Literal["weight", "output", "any"], typer.Option(help="What stays in the engines' arrays.")] = "any",
+    as_json: Json = False,
+) -> None:
+    """Would two engines take fewer cycles than one with the same multipliers? Shapes, dataflows and schedule, proven."""
+    with _loading():
+        from .exploring import explore
+        from .overlay.dataflows import DATAFLOWS
+
+    result = explore(models, multipliers, DATAFLOWS if dataflow == "any" else (dataflow,))
+    _show(as_json, result.to_json(), lambda: explore_screen(result))
 
 
 @app.command()

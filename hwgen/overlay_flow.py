@@ -17,17 +17,18 @@ from .cost import Resources
 from .errors import HwgenError
 from .expected import expected_tensors
 from .frontend import import_model, load_onnx
-from .graph import ArgMax, Graph, Linear, Softmax
+from .graph import ArgMax, Graph, Softmax
 from .hardware.emit import emit
 from .inputs import VECTOR_FRAMES, Frames, host_outputs, random_frames
 from .mapping.operators import operator
 from .output import FORMAT, MANIFEST, MARKER, MODEL, OutputFolder
-from .overlay.compiled import Compiled, engine_hash, image_of
+from .overlay.compiled import Compiled, data_bytes, engine_hash, image_of, layers
 from .overlay.engine import Engine
-from .overlay.isa import WORD, Load, Store, disassemble
+from .overlay.isa import WORD, disassemble
 from .overlay.lower import compile_graph
 from .overlay.on_chip import ON_CHIP, on_chip
-from .overlay.shape import Wish, engine_for
+from .overlay.pictures import draw
+from .overlay.shape import Choice, Wish, engine_for
 from .overlay.simulation import simulate as run_program
 from .overlay.simulation import verilog
 from .overlay.timing import MemoryTiming, predict
@@ -39,6 +40,7 @@ __all__ = ["build_overlay", "engine_part", "overlay_latency", "simulate_overlay"
 
 IMAGE = "image.bin"  #: external memory with the program
 USUAL = MemoryTiming()
+FILL = 0.8  #: share of look-up tables and flip-flops that place-and-route still gets along with
 
 
 def build_overlay(
@@ -47,11 +49,12 @@ def build_overlay(
     """Choose an engine, compile the network for it, write Verilog, the image of external memory, manifest and report."""
     head, tail = engine_part(graph)
     tell("choosing the engine", 0.0)
-    engine = engine_for(head, wish, max(1, board.limits.dsp), board.limits.dsp)
-    tell("compiling", 0.0)
     memory = ON_CHIP if wish.on_chip else USUAL
+    choice = engine_for(head, wish, _budget(board, wish), board.memories, memory=memory)
+    engine = choice.engine
+    tell("compiling", 0.0)
     compiled = compile_graph(head, engine, memory=memory)
-    result = _result(head, compiled, board, folder, memory)
+    result = _result(head, compiled, board, folder, memory, choice)
     about = {"style": "overlay", "on_chip": wish.on_chip, "engine": asdict(engine), "engine_hash": engine_hash(engine)}
     with OutputFolder(folder) as fresh:
         if wish.on_chip:
@@ -96,6 +99,7 @@ def build_overlay(
             }
             (fresh / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
         (fresh / "program.txt").write_text(disassemble(compiled.program))
+        draw(head, compiled, memory, fresh)
         (fresh / "report.md").write_text(_report(graph.name, result))
         if board_file.suffix == ".toml":
             shutil.copy(board_file, fresh)
@@ -108,9 +112,17 @@ def overlay_latency(graph: Graph, board: Board, tell: Progress = silent) -> int:
     """Cycles of a frame on the engine that :func:`build_overlay` would choose; ``HwgenError`` where it can't do all of it."""
     head, _ = engine_part(graph)
     tell("choosing the engine", 0.0)
-    engine = engine_for(head, Wish(), max(1, board.limits.dsp), board.limits.dsp)
+    engine = engine_for(head, Wish(), _budget(board, Wish()), board.memories, memory=USUAL).engine
     tell("compiling", 0.0)
     return _cycles(compile_graph(head, engine), USUAL)[-1]
+
+
+def _budget(board: Board, wish: Wish) -> Resources:
+    """What an engine may take: not all logic, unless its size is given."""
+    there = board.limits
+    if wish.array or wish.multipliers:
+        return there
+    return replace(there, lut=int(there.lut * FILL), ff=int(there.ff * FILL))
 
 
 def simulate_overlay(
@@ -199,37 +211,19 @@ def _cycles(compiled: Compiled, memory: MemoryTiming) -> list[int]:
     return [*ends[:-1], ends[-1] + 1]  # the engine says so a cycle after the End
 
 
-def _result(head: Graph, compiled: Compiled, board: Board, folder: Path, memory: MemoryTiming) -> OverlayBuildResult:
+def _result(
+    head: Graph, compiled: Compiled, board: Board, folder: Path, memory: MemoryTiming, choice: Choice
+) -> OverlayBuildResult:
     engine, ends = compiled.engine, _cycles(compiled, memory)
-    macs = {node.output: _macs(node, head) for node in head.nodes}
-    names = {node.output: node.name for node in head.nodes}
-    last = {
-        number: tensor for tensor, number in compiled.ends if tensor in names
-    }  # an operator that others follow goes with them
-    layers, before, start = [], 0, 0
-    for number, tensor in sorted(last.items()):
-        end = max([before, *ends[start:number]])
-        together = sum(macs[t] for t, n in compiled.ends if n == number and t in macs)
-        layers.append(OverlayLayer(name=names[tensor], macs=together, cycles=end - before))
-        before, start = end, number
+    found = layers(head, compiled, ends)
+    rows = tuple(OverlayLayer(name=row.names[-1], macs=row.macs, cycles=row.end - row.start) for row in found)
+    moved = data_bytes(compiled) + WORD * len(compiled.program)
     return OverlayBuildResult(
         board=board.name, clock_mhz=board.clock_mhz, folder=str(folder), rows=engine.rows, columns=engine.columns,
         lanes=engine.lanes, scratchpad=engine.scratchpad, bus=engine.bus, instructions=len(compiled.program),
-        macs=sum(macs.values()), latency_cycles=ends[-1], external_bytes=_traffic(compiled), layers=tuple(layers),
+        macs=sum(row.macs for row in rows), latency_cycles=ends[-1], external_bytes=moved, layers=rows,
+        modelled=choice.modelled, objective=choice.objective, bound=choice.bound, proven=choice.proven,
     )  # fmt: skip
-
-
-def _macs(node: Any, graph: Graph) -> int:
-    if not isinstance(node, Linear):
-        return 0
-    return graph.tensors[node.output].elements * node.weights[0].size
-
-
-def _traffic(compiled: Compiled) -> int:
-    """Bytes of external memory that are read and written, instructions among them."""
-    engine = compiled.engine
-    read = sum(i.rows * engine.padded(i.size) for i in compiled.program if isinstance(i, Load))
-    return read + sum(i.rows * i.size for i in compiled.program if isinstance(i, Store)) + WORD * len(compiled.program)
 
 
 def _report(name: str, result: OverlayBuildResult) -> str:
@@ -240,6 +234,8 @@ def _report(name: str, result: OverlayBuildResult) -> str:
         f"{result.rows} x {result.columns} multipliers, {result.lanes} lanes, scratchpad of {result.scratchpad // 1024} KiB, "
         f"bus of {8 * result.bus} bits, {result.instructions} instructions.",
         "",
+        f"Engine chosen: {result.chosen}.",
+        "",
         f"Predicted: {result.latency_cycles} cycles for a frame (at least {limit} for {result.macs} MACs), "
         f"{result.external_bytes} bytes of external memory.",
         "",
@@ -247,4 +243,19 @@ def _report(name: str, result: OverlayBuildResult) -> str:
         "|---|---|---|---|",
     ]
     lines += [f"| {row.name} | {row.macs} | {row.cycles} | {-(-row.macs // result.multipliers)} |" for row in result.layers]
+    lines += [
+        "",
+        "## When the units work",
+        "![timeline](timeline.svg)",
+        "",
+        "## What lies in the scratchpad",
+        "A rectangle for each tensor: from its first byte to the last time it is read.",
+        "",
+        "![scratchpad](scratchpad.svg)",
+        "",
+        "## How near the limits the layers come",
+        "Layers overlap: each is measured by the cycles in which a unit works for it, not from end to end as in the table.",
+        "",
+        "![roofline](roofline.svg)",
+    ]
     return "\n".join(lines) + "\n"

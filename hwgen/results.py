@@ -176,6 +176,12 @@ class OverlayBuildResult:
         From frame to frame, predicted; None where the memory is not on chip.
     external_bytes
         Of external memory that a frame reads and writes, its instructions among them.
+    modelled
+        Cycles of a frame in the model that the engine is chosen by.
+    objective, bound
+        The least that the solver found there, and what no engine is below.
+    proven
+        Whether these two are equal.
     """
 
     board: str
@@ -190,6 +196,10 @@ class OverlayBuildResult:
     macs: int
     latency_cycles: int
     external_bytes: int
+    modelled: int
+    objective: int
+    bound: int
+    proven: bool
     interval_cycles: int | None = None
     layers: tuple[OverlayLayer, ...] = ()
 
@@ -197,8 +207,17 @@ class OverlayBuildResult:
     def multipliers(self) -> int:
         return self.rows * self.columns
 
+    @property
+    def chosen(self) -> str:
+        """What the solver says of the engine."""
+        quality = "proven" if self.proven else f"not proven: bound {self.bound:,}"
+        return f"{self.modelled:,} cycles in the solver's model, whose least are {self.objective:,}, {quality}"
+
     def to_json(self) -> dict[str, Any]:
-        names = "board folder rows columns lanes scratchpad bus multipliers macs latency_cycles interval_cycles external_bytes"
+        names = (
+            "board folder rows columns lanes scratchpad bus multipliers macs latency_cycles interval_cycles external_bytes"
+            " objective bound proven"
+        )
         found = {"style": "overlay"} | {name: getattr(self, name) for name in names.split()}
         return {name: value for name, value in found.items() if value is not None}
 
@@ -447,3 +466,60 @@ class ScheduleResult:
     def to_json(self) -> dict[str, Any]:
         names = "external_bytes compulsory_bytes baseline_bytes bound proven seconds"
         return {name: getattr(self, name) for name in names.split()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExploredEngine:
+    """An array; ``dataflow``: what stays in it, ``weight`` or ``output``."""
+
+    dataflow: str
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExploredTask:
+    """An operator of a network (its number) on an engine (its number), from cycle ``start`` until before ``end``."""
+
+    network: int
+    operator: str
+    engine: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExploreRow:
+    """The best engines of a sort, and when they do what.
+
+    Parameters
+    ----------
+    makespan_cycles, bound
+        Until all networks are done, and what no engines of the sort are below.
+    utilisation
+        MACs ÷ (multipliers · makespan): of all multipliers that there are.
+    proven
+        Whether ``makespan_cycles`` and ``bound`` are equal.
+    """
+
+    name: str
+    engines: tuple[ExploredEngine, ...]
+    makespan_cycles: int
+    utilisation: float
+    bound: int
+    proven: bool
+    seconds: float
+    tasks: tuple[ExploredTask, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExploreResult:
+    """Rows: one engine, two equal ones, two of any kind; ``macs``: of all networks."""
+
+    networks: tuple[str, ...]
+    multipliers: int
+    macs: int
+    rows: tuple[ExploreRow, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)

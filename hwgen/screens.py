@@ -17,6 +17,7 @@ from .results import (
     BitstreamResult,
     BuildResult,
     CheckResult,
+    ExploreResult,
     OverlayBuildResult,
     OverlaySimulateResult,
     ProjectResult,
@@ -31,6 +32,7 @@ __all__ = [
     "build_screen",
     "check_screen",
     "digits_screen",
+    "explore_screen",
     "run_screen",
     "schedule_screen",
     "serve_screen",
@@ -88,6 +90,7 @@ def overlay_screen(result: OverlayBuildResult) -> RenderableType:
     lines.show_header = False
     lines.add_row("engine", f"{result.rows} × {result.columns} multipliers, {_plural(result.lanes, 'lane')}")
     lines.add_row("memory", f"scratchpad of {_kib(result.scratchpad)}, bus of {8 * result.bus} bits")
+    lines.add_row("chosen", result.chosen)
     lines.add_row("frame", f"{result.macs:,} MACs on {result.multipliers:,} multipliers: at least {least:,} cycles")
     micros, share = result.latency_cycles / result.clock_mhz, least / result.latency_cycles
     busy = f"multipliers {share:.0%} busy"
@@ -213,6 +216,24 @@ def schedule_screen(result: ScheduleResult) -> RenderableType:
         how = "written" if row.written else "copy outside"
         table.add_row(escape(row.name), f"{row.size:,}", how, escape(row.after), escape(row.before))
     return Group(lines, "", table)
+
+
+def explore_screen(result: ExploreResult) -> RenderableType:
+    """A row for one engine, two equal ones and two of any kind, then which takes the fewest cycles."""
+    table = _table("", "engines", "cycles>", "busy>", "bound>", "", "seconds>")
+    for row in result.rows:
+        engines = ", ".join(f"{e.rows} × {e.columns} {e.dataflow} stationary" for e in row.engines)
+        quality = "proven" if row.proven else "not proven"
+        cycles, bound = _counts(row.makespan_cycles, row.bound)
+        table.add_row(row.name, engines, cycles, f"{row.utilisation:.1%}", bound, quality, f"{row.seconds:.1f}")
+    one, *others = result.rows
+    best = min(others, key=lambda row: row.makespan_cycles)
+    less = 1 - best.makespan_cycles / one.makespan_cycles
+    networks = ", ".join(map(escape, result.networks))
+    verdict = (
+        f"{best.name}: {less:.1%} fewer cycles than one engine" if less > 0 else "no two engines take fewer cycles than one"
+    )
+    return Group(table, Text(f"{result.macs:,} MACs of {networks} on {result.multipliers:,} multipliers; {verdict}"))
 
 
 def digits_screen(images: np.ndarray, labels: np.ndarray, predicted: np.ndarray, *, columns: int = 4) -> Text:

@@ -107,7 +107,7 @@ def test_timing_not_met(made):
 
 
 def test_does_not_fit_after_synthesis(tmp_path):
-    folder = emitted(tmp_path / "wide", design=fifos(lanes=900))
+    folder = emitted(tmp_path / "wide", design=fifos(lanes=90))
     pattern = r"^the design does not fit icebreaker after synthesis: .*bram needs \d+, available 30; build it again with less"
     with pytest.raises(HwgenError, match=pattern):
         bitstream(folder)

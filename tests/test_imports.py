@@ -21,7 +21,7 @@ LAYERS = (
     ("host",),
     ("choosing",),
     ("overlay_flow",),
-    ("flow", "implementation", "netlist_check", "scheduling"),
+    ("exploring", "flow", "implementation", "netlist_check", "scheduling"),
     ("screens",),
     ("demo",),
     ("cli",),

@@ -1,6 +1,7 @@
 """The overlay from the command line's side: build, simulate, damaged folders."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from hwgen.errors import HwgenError
 from hwgen.frontend import import_model
 from hwgen.hardware.verilator import lint
 from hwgen.output import read_manifest
+from hwgen.overlay.pictures import PICTURES
 from hwgen.overlay.shape import Wish
 from hwgen.overlay.timing import MemoryTiming
 from hwgen.overlay_flow import overlay_latency
@@ -33,13 +35,16 @@ def built(tmp_path_factory):
 
 def test_build(built):
     folder, result = built
-    names = {"overlay.v", "image.bin", "program.txt", "design.json", "report.md", "model.onnx"}
+    names = {"overlay.v", "image.bin", "program.txt", "design.json", "report.md", "model.onnx", *PICTURES}
     assert {path.name for path in folder.iterdir()} == names
     wanted = "style board folder rows columns lanes scratchpad bus multipliers macs latency_cycles external_bytes"
+    wanted += " objective bound proven"
+    assert f"Engine chosen: {result.chosen}." in (folder / "report.md").read_text()
     assert set(result.to_json()) == set(wanted.split())
     assert (result.rows, result.columns, result.bus, result.multipliers) == (5, 3, 4, 15)
     assert sum(row.cycles for row in result.layers) <= result.latency_cycles
     assert sum(row.macs for row in result.layers) == result.macs
+    assert re.findall(r"!\[\w+\]\((.*)\)", (folder / "report.md").read_text()) == list(PICTURES)
     again = folder.parent / "again"
     flow.build(MODEL, "ulx3s-85f", again, style="overlay", wish=WISH)
     for name in names:
@@ -122,11 +127,20 @@ def test_options_of_the_other_style(built, tmp_path):
 
 
 def test_chosen_engine(tmp_path):
-    result = flow.build(MODEL, "icebreaker", tmp_path / "digits", style="overlay", wish=Wish(multipliers=12))
+    result = flow.build(MODEL, "tang-primer-20k", tmp_path / "digits", style="overlay", wish=Wish(multipliers=12))
     assert result.multipliers <= 12
     run = flow.simulate(tmp_path / "digits", SAMPLES, limit=1)
     assert run.mismatches == 0
     assert np.isfinite(run.cycles_per_second)
+
+
+def test_no_engine_fits(tmp_path):
+    message = (
+        r"^no engine fits the board: each takes at least [\d,]+ look-up tables of 3,224, [\d,]+ flip-flops of 3,664, "
+        r"[\d,]+ block RAMs of 28; choose a larger board, smaller --array, --multipliers or --scratchpad, or --style dataflow$"
+    )
+    with pytest.raises(HwgenError, match=message):
+        flow.build(MODEL, "icebreaker", tmp_path / "digits", style="overlay")
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +153,7 @@ def test_on_chip(on_chip):
     """A folder as of a dataflow accelerator: streams at both ends."""
     folder, result = on_chip
     name = read_manifest(folder)["name"]
-    files = {f"{name}.v", f"{name}.vlt", "design.json", "vectors.npz", "program.txt", "report.md", "model.onnx"}
+    files = {f"{name}.v", f"{name}.vlt", "design.json", "vectors.npz", "program.txt", "report.md", "model.onnx", *PICTURES}
     assert {path.name for path in folder.iterdir()} == files
     assert not lint([folder / f"{name}.vlt", folder / f"{name}.v"], name)
     run = flow.simulate(folder, SAMPLES, limit=3)
@@ -167,21 +181,21 @@ def test_a_wrong_layer_on_chip_is_named(on_chip, monkeypatch):
     assert result.first_mismatch.startswith(f"{inside[0]}, frame 0")
 
 
-WIDE = NetworkSpec(size=(4, 4, 16), layers=(Conv(channels=16, kernel=(3, 3), pads=(1, 1, 1, 1)),), dense=(Dense(channels=120),))
+WIDE = NetworkSpec(size=(4, 4, 16), layers=(Conv(channels=16, kernel=(3, 3), pads=(1, 1, 1, 1)),), dense=(Dense(channels=400),))
 
 
 def test_auto():
     """Dataflow where it fits; an overlay where it does not, or where its latency is less and wanted."""
     graph = import_model(build_model(WIDE))
-    boards = {name: load_board(name) for name in ("ulx3s-85f", "icebreaker")}
+    boards = {name: load_board(name) for name in ("ulx3s-85f", "tang-primer-20k")}
     found = {
         (name, objective): flow.dataflow_unless_overlay(graph, board, objective)
         for name, board in boards.items()
         for objective in ("throughput", "latency")
     }
     assert found["ulx3s-85f", "throughput"]
-    assert not found["icebreaker", "throughput"]
-    assert not found["icebreaker", "latency"]
+    assert not found["tang-primer-20k", "throughput"]
+    assert not found["tang-primer-20k", "latency"]
     dataflow = choose(graph, boards["ulx3s-85f"], "latency", None).timing.latency
     less = overlay_latency(graph, boards["ulx3s-85f"]) < dataflow
     assert (found["ulx3s-85f", "latency"] is None) == less
@@ -189,7 +203,7 @@ def test_auto():
 
 def test_auto_builds_an_overlay(tmp_path):
     onnx.save(build_model(WIDE), tmp_path / "wide.onnx")
-    result = flow.build(tmp_path / "wide.onnx", "icebreaker", tmp_path / "x", style="auto")
+    result = flow.build(tmp_path / "wide.onnx", "tang-primer-20k", tmp_path / "x", style="auto")
     assert read_manifest(tmp_path / "x")["style"] == result.to_json()["style"] == "overlay"
 
 

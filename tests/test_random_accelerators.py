@@ -34,13 +34,17 @@ def check(spec: NetworkSpec, rng: np.random.Generator) -> None:
         run(built, stalls=1)
 
 
-@pytest.mark.parametrize("seed", sorted({*range(40), *REGRESSIONS}))
+FAST = {0, 2, 3, 4, 5, *REGRESSIONS}
+SLOW = {*range(40)} - FAST
+
+
+@pytest.mark.parametrize("seed", [*sorted(FAST), *(pytest.param(s, marks=pytest.mark.slow) for s in sorted(SLOW))])
 def test_random_network(seed):
     rng = np.random.default_rng(seed)
     check(random_spec(rng), rng)
 
 
-@pytest.mark.parametrize("shard", range(5))
+@pytest.mark.parametrize("shard", [0, *(pytest.param(s, marks=pytest.mark.slow) for s in range(1, 5))])
 def test_shrinking_network(shard):
     """As above, drawn by hypothesis, which reduces a network that fails to a small one."""
 

@@ -54,7 +54,7 @@ def check(choice, model, inputs):
         assert (got[name] == tensor).all(), name
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", [*SEEDS[:6], *(pytest.param(s, marks=pytest.mark.slow) for s in SEEDS[6:])])
 def test_other_weights_in_the_same_logic(tmp_path, seed):
     spec = random_spec(np.random.default_rng(seed))
     model = build(spec)
@@ -75,7 +75,7 @@ def built(folder, model, name, **options):
     return build_folder(path, options.pop("board", None), folder / name, **options), folder / name
 
 
-@pytest.mark.parametrize("seed", [1, 6])
+@pytest.mark.parametrize("seed", [6, pytest.param(1, marks=pytest.mark.slow)])
 def test_simulated(tmp_path, seed):
     model = build(random_spec(np.random.default_rng(seed)))
     first, folder = built(tmp_path, model, "first", board="ulx3s-85f", retrainable=True)

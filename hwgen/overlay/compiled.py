@@ -1,15 +1,17 @@
-"""A compiled network: program, external memory, and where tensors are in it."""
+"""A compiled network: program, external memory, where tensors are in it, and which instructions make which layer."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from ..graph import Graph, Linear, Node
 from .engine import Engine
-from .isa import Instruction, encode
+from .isa import Instruction, Load, Store, encode
 from .places import Placed
 
-__all__ = ["Compiled", "Region", "engine_hash", "image_of"]
+__all__ = ["Compiled", "Layer", "Region", "TensorStay", "data_bytes", "engine_hash", "image_of", "layers"]
 
 ALIGN = 64
 
@@ -60,6 +62,16 @@ class Region:
         return stored.reshape(self.shape)
 
 
+@dataclass(frozen=True, kw_only=True)
+class TensorStay:
+    """A tensor has its place in the scratchpad from instruction ``first`` until before ``stop``."""
+
+    tensor: str
+    place: Placed
+    first: int
+    stop: int
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Compiled:
     """A program, and the external memory that it begins with.
@@ -74,6 +86,8 @@ class Compiled:
         Addresses there: (H, W, C) bytes without border, rows padded to whole beats of the bus.
     places
         Of each tensor when it has just been made, and the number of instructions by then.
+    stays
+        Of tensors in the scratchpad, in the order in which they leave.
     regions
         Where tensors are in external memory: input, output and what is observed.
     """
@@ -85,12 +99,60 @@ class Compiled:
     input: int
     output: int
     places: dict[str, tuple[Placed, int]]
+    stays: tuple[TensorStay, ...]
     regions: dict[str, Region]
 
     @property
     def ends(self) -> list[tuple[str, int]]:
         """Tensors in the order in which they are made, and how many instructions there are by then."""
         return [(name, number) for name, (_, number) in self.places.items()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """Operators that are carried out together.
+
+    Parameters
+    ----------
+    names
+        Of the operators.
+    first, stop
+        Instructions from ``first`` until before ``stop``.
+    start, end
+        Cycles from the end of the layers before to its own.
+    """
+
+    names: tuple[str, ...]
+    macs: int
+    first: int
+    stop: int
+    start: int
+    end: int
+
+
+def layers(graph: Graph, compiled: Compiled, ends: Sequence[int]) -> list[Layer]:
+    """What the program does one after the other; ``ends``: of its instructions."""
+    nodes = {node.output: node for node in graph.nodes}
+    found: list[Layer] = []
+    for stop in sorted({number for tensor, number in compiled.ends if tensor in nodes}):
+        made = [nodes[tensor] for tensor, number in compiled.ends if number == stop and tensor in nodes]
+        first, start = (found[-1].stop, found[-1].end) if found else (0, 0)
+        macs, end = sum(_macs(node, graph) for node in made), max([start, *ends[first:stop]])
+        found.append(Layer(names=tuple(node.name for node in made), macs=macs, first=first, stop=stop, start=start, end=end))
+    return found
+
+
+def _macs(node: Node, graph: Graph) -> int:
+    return graph.tensors[node.output].elements * node.weights[0].size if isinstance(node, Linear) else 0
+
+
+def data_bytes(compiled: Compiled, first: int = 0, stop: int | None = None) -> int:
+    """Bytes of external memory that some of the instructions, or all, read and write."""
+    moved = 0
+    for i in compiled.program[first:stop]:
+        if isinstance(i, Load | Store):
+            moved += i.rows * (compiled.engine.padded(i.size) if isinstance(i, Load) else i.size)
+    return moved
 
 
 def engine_hash(engine: Engine) -> str:

@@ -8,9 +8,14 @@ from ..arith import IntType
 from ..templates.product import product_stages
 from .isa import Place
 
-__all__ = ["SUM_BITS", "Engine"]
+__all__ = ["SUM_BITS", "Engine", "banks_of"]
 
 SUM_BITS = 32  #: of a sum
+
+
+def banks_of(rows: int, columns: int, lanes: int, bus: int) -> int:
+    """Of the scratchpad: as many as its widest user takes bytes, up to a power of two."""
+    return 1 << (max(rows, columns, lanes, bus) - 1).bit_length()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +83,7 @@ class Engine:
     @property
     def banks(self) -> int:
         """Of the scratchpad, a byte wide each: a power of two, so that an address says which one without a division."""
-        return 1 << (max(self.rows, self.columns, self.lanes, self.bus) - 1).bit_length()
+        return banks_of(self.rows, self.columns, self.lanes, self.bus)
 
     @property
     def address_bits(self) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import HwgenError
 from ..graph import Add, Concat, Conv, GlobalAveragePool, Graph, Linear, MaxPool, Node, Table
-from .compiled import Compiled, Region
+from .compiled import Compiled, Region, TensorStay
 from .engine import Engine
 from .exact import INSTEAD, Scales, Sums, scales_of, stored, sums_of, tables_of
 from .isa import SCALE, Combine, Drain, End, FieldError, Instruction, Load, Multiply, Place, Pool, Store
@@ -86,6 +86,8 @@ class _Lowering:
         self.names = list(self.unplaced)
         self.groups, self.schedule = schedule(graph, engine, self.unplaced)
         self.here: dict[str, Placed] = {}
+        self.entered: dict[str, int] = {}  # instructions before what is here came
+        self.stays: list[TensorStay] = []
         self.there: dict[str, int] = {}
 
     def compiled(self) -> Compiled:
@@ -110,7 +112,7 @@ class _Lowering:
         return Compiled(
             engine=self.engine, program=with_tokens(self.program, self.engine), external=self.external.image(),
             transposed=False, input=self.there[graph.input], output=self.there[graph.output], places=self.places,
-            regions=self._regions(),
+            stays=tuple(self.stays), regions=self._regions(),
         )  # fmt: skip
 
     def _regions(self) -> dict[str, Region]:
@@ -129,6 +131,7 @@ class _Lowering:
     def _enter(self, name: str, address: int) -> None:
         """Make room in the scratchpad, for what is in external memory too."""
         self.here[name] = replace(self.unplaced[name], address=address)
+        self.entered[name] = len(self.program)
         if name in self.there:
             self.coming[name] = 0
 
@@ -157,7 +160,8 @@ class _Lowering:
                     self.there[name] = self._room(name)
                     with _saying(f"tensor {name}"):
                         self._move(name, Store, self.there[name], 0, self.here[name].shape[0])
-                del self.here[name]
+                stop = len(self.program)
+                self.stays.append(TensorStay(tensor=name, place=self.here.pop(name), first=self.entered[name], stop=stop))
 
     def _room(self, name: str) -> int:
         """The address of room in external memory."""

@@ -10,12 +10,13 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType
-from ..cost import BLOCKS_18K, Cost, Memories, Resources
+from ..cost import BLOCKS_18K, Cost, Memories
 from ..streams import Stream, Words
 from .compiled import Region
 from .engine import Engine
 from .isa import WORD, decode
 from .machine import Machine
+from .resources import engine_resources, image_resources
 from .units.loops import Loops
 from .units.memory import READ, OnChipMemory
 from .units.top import OverlayEngine
@@ -118,9 +119,11 @@ class ResidentParams:
         return np.stack(made).reshape(-1, self.outputs[0].lanes)
 
     def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
-        """Cycles; resources are not modelled yet."""
+        """Modelled: the engine and the image, without the streams at both ends."""
+        resources = engine_resources(self.engine, memories)
+        resources += image_resources(self.size // self.engine.bus, self.engine.bus, memories)
         cycles = self.inputs[0].words + BEFORE + self.cycles + AFTER + EACH * self.outputs[0].words
-        return Cost(cycles=cycles, resources=Resources(dsp=self.multipliers - self.engine.soft))
+        return Cost(cycles=cycles, resources=resources)
 
     def departures(self, arrivals: np.ndarray) -> np.ndarray:
         last = arrivals.reshape(-1, self.inputs[0].words)[:, -1]

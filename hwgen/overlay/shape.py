@@ -1,20 +1,23 @@
-"""The engine for a network: the shape of the array with the fewest cycles, memories that hold what is needed."""
+"""The engine for networks: chosen by integer programming, the last choice among the best few by compiling for them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ..cost import Memories, Resources
 from ..errors import HwgenError
-from ..graph import Conv, Dense, GlobalAveragePool, Graph, Linear
+from ..graph import Graph
+from ..ilp.engine import InfeasibleError, Problem, Solution, best, time_of, without_bus
+from .candidates import BUSES, Candidates, Limits, candidates
 from .engine import Engine
-from .places import unplaced
-from .schedule import schedule
-from .timing import GAP
-from .transpose import transposed
+from .lower import compile_graph
+from .timing import MemoryTiming, predict
 
-__all__ = ["Wish", "engine_for"]
+__all__ = ["Choice", "Wish", "engine_for"]
 
-LANES = 16  #: at most
-TAPS = 3
-LEAST, LARGEST = 1 << 12, 1 << 24  #: bytes of a scratchpad
+BEST, FREE = 8, 2  #: choices for which the networks are compiled, and of these as if the bus took no time
+COMPILED = 1 << 21  #: activations of all networks; beyond it the solver's choice is taken as it is: compiling takes long
+NEAR = 100  #: of predictions that differ by one part in so many, the one with fewer resources is taken
+NAMES = {"lut": "look-up tables", "ff": "flip-flops", "dsp": "multipliers", "bram": "block RAMs"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,91 +45,95 @@ class Wish:
     on_chip: bool = False
 
 
-def engine_for(graph: Graph, wish: Wish, multipliers: int, dsp: int) -> Engine:
-    """An engine for a network.
-
-    Of all shapes with at most ``multipliers`` multipliers (``wish`` may say fewer or more) the one whose array is at work for
-    the fewest cycles, then the one with the fewest multipliers; the smallest scratchpad, a power of two, in which nothing has
-    to be written to external memory meanwhile.
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """An engine, and what the solver says of it.
 
     Parameters
     ----------
-    dsp
-        Multipliers beyond these are made of LUTs.
+    modelled
+        Cycles on it in the solver's model: of all networks, or the slowest one.
+    objective, bound
+        The least that the solver found there, which another one of the best few may have, and what no engine is below.
+    proven
+        Whether these two are equal.
     """
-    most = wish.multipliers or multipliers
-    if wish.array:
-        rows, columns = wish.array
-    else:
-        shapes = [(r, c) for r in range(1, min(most, 255) + 1) for c in range(1, min(most // r, 255) + 1)]
-        graphs = [graph, transposed(graph)]
-        rows, columns = min(shapes, key=lambda s: (min(_cycles(g, *s) for g in graphs), s[0] * s[1], s))
-    engine = Engine(
-        rows=rows, columns=columns, taps=min(TAPS, rows), lanes=min(LANES, 1 << (columns - 1).bit_length()), digit=16,
-        soft=max(0, rows * columns - dsp), bus=wish.bus or 8, scratchpad=LARGEST, weights=1 << 16, sums=1 << 14, scales=1 << 12,
+
+    engine: Engine
+    modelled: int
+    objective: int
+    bound: int
+    proven: bool
+
+
+def engine_for(
+    graphs: Graph | Sequence[Graph],
+    wish: Wish,
+    budget: Resources,
+    memories: Memories,
+    *,
+    memory: MemoryTiming,
+    worst: bool = False,
+) -> Choice:
+    """An engine for a network, or one for several: the array, lanes, memories, bus and scratchpad with the fewest cycles.
+
+    As many multipliers as the budget has DSPs, or as ``wish`` says: those beyond the DSPs are made of LUTs. Of choices that the
+    solver finds best the one that is best as compiled; of those within a hundredth the one with the fewest resources.
+
+    Parameters
+    ----------
+    budget
+        What it may take, all of it together.
+    memory
+        For which programs are predicted.
+    worst
+        Of several networks the slowest one counts, instead of the sum.
+
+    Raises
+    ------
+    HwgenError
+        Nothing fits the budget; says what is needed at least. Operators that the engine lacks.
+    """
+    several = (graphs,) if isinstance(graphs, Graph) else tuple(graphs)
+    limits = Limits(
+        multipliers=wish.multipliers or max(1, budget.dsp), array=wish.array, scratchpad=wish.scratchpad,
+        buses=(wish.bus,) if wish.bus else BUSES, on_chip=wish.on_chip,
     )  # fmt: skip
-    return _memories(graph, engine, wish)
-
-
-def _cycles(graph: Graph, rows: int, columns: int) -> int:
-    """In which the array is at work; borders between rows of dense layers left out."""
-    total = 0
-    for node in graph.nodes:
-        height, width, channels = graph.tensors[node.output].shape
-        taps = min(TAPS, rows)
-        match node:
-            case Conv() if node.depthwise and len(node.weights) == node.groups and node.dilations == (1, 1):
-                reads = height * ((width - 1) * node.strides[1] + taps)
-                tiles = node.kernel[0] * -(-node.kernel[1] // taps)
-                total += -(-channels // columns) * tiles * max(reads, taps, GAP)
-            case GlobalAveragePool():
-                above, across, _ = graph.tensors[node.inputs[0]].shape
-                total += -(-channels // columns) * above * -(-across // taps) * max(taps, GAP)
-            case Conv():
-                outputs, inputs = len(node.weights) // node.groups, node.weights.shape[1]
-                down, along = node.kernel
-                whole = node.groups == 1 and node.dilations[1] == 1
-                tiles = down * (-(-along * inputs // rows) if whole else along * -(-inputs // rows))
-                total += node.groups * -(-outputs // columns) * tiles * max(height * width, rows, GAP)
-            case Dense():
-                total += -(-channels // columns) * -(-node.weights.shape[1] // rows) * max(rows, GAP)
-    return total
-
-
-def _memories(graph: Graph, engine: Engine, wish: Wish) -> Engine:
-    """The memories' sizes: twice the largest layer's constants, so that the next ones come meanwhile."""
-    entries, scales, positions = 1, 1, 1
-    for node in graph.nodes:
-        if isinstance(node, Linear | GlobalAveragePool):
-            height, width, channels = graph.tensors[node.output].shape
-            positions = max(positions, height * width)
-            scales = max(scales, channels)
-            taken = node.weights[0].size if isinstance(node, Linear) else graph.tensors[node.inputs[0]].elements // channels
-            kernel = node.kernel[0] if isinstance(node, Conv) else 1
-            entries = max(entries, taken + 2 * kernel * engine.rows)
-    parts = -(-scales // engine.columns)
-    sized = replace(
-        engine,
-        weights=_power(2 * entries),
-        scales=_power(2 * (scales + parts * (engine.lanes - 1)) + engine.lanes),
-        sums=min(2048, _power(2 * max(positions, 4 * engine.rows))),
-    )
-    if wish.scratchpad:
-        return replace(sized, scratchpad=wish.scratchpad)
-    size = LEAST
-    while size < LARGEST and not _stays(graph, replace(sized, scratchpad=size)):
-        size *= 2
-    return replace(sized, scratchpad=size)
-
-
-def _stays(graph: Graph, engine: Engine) -> bool:
-    """Whether everything stays in the scratchpad until it is not needed any more."""
+    made = candidates(several, limits, budget, memories, worst=worst)
     try:
-        together, found = schedule(graph, engine, {name: unplaced(graph, name) for name in graph.tensors})
-    except HwgenError:
-        return False
-    return len(together) < len(graph.nodes) + 1 and len(found.stays) == len(graph.tensors)
+        found = best(made.problem, BEST)
+    except InfeasibleError as error:
+        raise HwgenError(_why(error)) from None
+    first, chosen = found[0], found[0]
+    if sum(t.elements for graph in several for t in graph.tensors.values()) <= COMPILED:
+        found += [replace(s, bus=first.bus) for s in best(without_bus(made.problem, first.bus), FREE)]
+        chosen = _compiled(several, made, found, memory)
+    modelled = made.problem.value(time_of(made.problem, chosen.shape, chosen.bus, chosen.scratchpad))
+    return Choice(engine=made.engine(chosen), modelled=modelled, objective=first.value, bound=first.bound, proven=first.proven)
 
 
-def _power(n: int) -> int:
-    return 1 << (n - 1).bit_length()
+def _compiled(graphs: Sequence[Graph], made: Candidates, found: Sequence[Solution], memory: MemoryTiming) -> Solution:
+    """The best one as compiled."""
+    each = [[_cycles(graph, made.engine(s), memory) for graph in graphs] for s in found]
+    cycles = list(map(made.problem.value, each))
+    near = [k for k, n in enumerate(cycles) if n * NEAR <= min(cycles) * (NEAR + 1)]
+    return found[min(near, key=lambda k: (*_taken(made.problem, found[k]), cycles[k], k))]
+
+
+def _cycles(graph: Graph, engine: Engine, memory: MemoryTiming) -> int:
+    return predict(compile_graph(graph, engine, memory=memory).program, engine, memory)[-1]
+
+
+def _taken(problem: Problem, solution: Solution) -> tuple[int, int, int]:
+    """Multipliers, block RAMs and look-up tables."""
+    shape = problem.shapes[solution.shape]
+    whole = shape.resources[solution.bus] + problem.scratchpads[solution.scratchpad][shape.banks[solution.bus]]
+    return shape.multipliers, whole.bram, whole.lut + solution.soft * problem.soft.lut
+
+
+def _why(error: InfeasibleError) -> str:
+    advice = "choose a larger board, smaller --array, --multipliers or --scratchpad, or --style dataflow"
+    if not error.shortages:
+        return f"no engine fits the board: none stays within all of its resources at once; {advice}"
+    lacking = ", ".join(f"{s.needed:,} {NAMES[s.resource]} of {s.available:,}" for s in error.shortages)
+    return f"no engine fits the board: each takes at least {lacking}; {advice}"

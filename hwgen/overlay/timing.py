@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from .engine import Engine
 from .isa import WORD, Combine, Drain, Fill, Instruction, Load, Multiply, Place, Pool, Store, Unit
 
-__all__ = ["GAP", "MemoryTiming", "array_cycles", "predict"]
+__all__ = ["GAP", "MemoryTiming", "array_cycles", "predict", "spans"]
 
 GAP = 4  #: cycles from an entry of the sums to the next product for the same one, at least
 QUEUE = 8  #: instructions that wait for a unit
@@ -61,12 +61,21 @@ def array_cycles(i: Multiply, engine: Engine) -> int:
 
 def predict(program: Sequence[Instruction], engine: Engine, memory: MemoryTiming) -> list[int]:
     """The cycle since the start in which each instruction ends."""
+    return [end for _, end in spans(program, engine, memory)]
+
+
+def spans(program: Sequence[Instruction], engine: Engine, memory: MemoryTiming) -> list[tuple[int, int]]:
+    """The cycles since the start in which a unit begins with each instruction's work, and in which that ends.
+
+    A load begins with its first byte. What a unit does while the instruction before has not ended counts for that one, so
+    spans of a unit do not overlap.
+    """
     dispatched: list[int] = []
-    ends: list[int] = []
+    found: list[tuple[int, int]] = []
     for _ in range(PASSES):
         clock = _Clock(engine, memory, len(program), dispatched)
-        ends, dispatched = clock.ends(program), clock.dispatched
-    return ends
+        found, dispatched = clock.spans(program), clock.dispatched
+    return found
 
 
 class _Clock:
@@ -83,6 +92,7 @@ class _Clock:
         self.come: list[int] = []  # when each instruction has come
         self.dispatched: list[int] = []  # when each goes to its unit
         self.free = dict.fromkeys(Unit, 0)  # when each unit takes the next instruction
+        self.ended = dict.fromkeys(Unit, 0)  # when each unit has done the last one
         self.taken: dict[Unit, list[int]] = {unit: [] for unit in Unit}
         self.tokens: dict[tuple[Unit, Unit], list[int]] = {(a, b): [] for a in Unit for b in Unit}
         self.used = dict.fromkeys(self.tokens, 0)
@@ -92,8 +102,8 @@ class _Clock:
         self.last_tile, self.last_position = 0, 0  # of the array
         self.written, self.drained = 0, True  # the vector unit's last result; whether it was of a Drain
 
-    def ends(self, program: Sequence[Instruction]) -> list[int]:
-        ends = []
+    def spans(self, program: Sequence[Instruction]) -> list[tuple[int, int]]:
+        found = []
         for number, i in enumerate(program):
             while len(self.come) <= number:
                 self._ask(None)
@@ -102,13 +112,14 @@ class _Clock:
             last = self.dispatched[-1] + 1 if number else 0
             self.dispatched.append(max(self.come[number] + 2, room, last))
             ready = max([self.dispatched[-1] + 2, self.free[i.unit], *self._waited(i)])
-            taken, end = self._carried_out(i, ready)
+            taken, begin, end = self._carried_out(i, ready)
             queue.append(taken)
             for unit in Unit:
                 if i.signal >> unit & 1:
                     self.tokens[i.unit, unit].append(end)
-            ends.append(end)
-        return ends
+            found.append((max(begin, self.ended[i.unit]), end))
+            self.ended[i.unit] = end
+        return found
 
     def _ask(self, until: int | None) -> bool:
         """Ask for the next instructions, when there is room for them; not after ``until``. Whether that is so."""
@@ -136,31 +147,33 @@ class _Clock:
                 self.used[pair] += 1
         return times
 
-    def _carried_out(self, i: Instruction, ready: int) -> tuple[int, int]:
-        """When an instruction is taken, and ends."""
+    def _carried_out(self, i: Instruction, ready: int) -> tuple[int, int, int]:
+        """When an instruction is taken, its work begins, and ends."""
         match i:
             case Load() | Fill():
                 return self._load(i, ready)
             case Multiply():
-                return ready, self._multiply(i, ready)
+                return ready, *self._multiply(i, ready)
             case Drain() | Combine() | Pool():
-                return self._vector(i, ready)
+                taken, end = self._vector(i, ready)
+                return taken, taken, end
             case Store():
                 beats = -(-i.size // self.engine.bus)
                 cycles = i.rows * (self.memory.cycles(beats) + 2 * -(-beats // BURST)) + SCRATCHPAD + self.memory.latency + 5
                 self.free[i.unit] = ready + cycles + 1
-                return ready, ready + cycles
+                return ready, ready, ready + cycles
             case _:
                 self.free[i.unit] = ready + 1
-                return ready, ready + 1
+                return ready, ready, ready + 1
 
-    def _load(self, i: Load | Fill, ready: int) -> tuple[int, int]:
+    def _load(self, i: Load | Fill, ready: int) -> tuple[int, int, int]:
         e = self.engine
         taken = max(ready, self.puts[-AHEAD] if len(self.puts) >= AHEAD else 0)
         begin = max(self.put, taken + 3)
         self.puts.append(begin)
         if isinstance(i, Fill):
             self.free[i.unit] = taken + 1
+            first = begin
             last = begin + i.rows * -(-i.size // e.banks) - 1
         else:
             beats = -(-i.size // e.bus)
@@ -176,9 +189,9 @@ class _Clock:
                 last += self.memory.cycles(self.beats * self.portion)
             self.bus = last + 1
         self.put = last + 3
-        return taken, last + 2
+        return taken, first, last + 2
 
-    def _multiply(self, i: Multiply, taken: int) -> int:
+    def _multiply(self, i: Multiply, taken: int) -> tuple[int, int]:
         e = self.engine
         across = (i.x_count - 1) * i.stride + e.taps if i.depthwise else i.x_count
         positions, entries = across * i.y_count, e.taps if i.depthwise else e.rows
@@ -188,7 +201,7 @@ class _Clock:
         last = first + (tiles - 1) * period
         self.free[i.unit] = max(last - period + entries + 1 if tiles > 1 else loaded + 1, self.last_position + 1)
         self.last_tile, self.last_position = last, last + positions - 1
-        return self.last_position + SCRATCHPAD + e.array_latency + 2
+        return first, self.last_position + SCRATCHPAD + e.array_latency + 2
 
     def _vector(self, i: Drain | Combine | Pool, ready: int) -> tuple[int, int]:
         e = self.engine

@@ -75,7 +75,7 @@ def test_manifest(tmp_path):
     assert got == json.loads(json.dumps(manifest(fifos(), board="icebreaker", figures={"interval": 20})))
     assert (got["hwgen"], got["name"], got["board"], got["figures"]) == (1, "tiny", "icebreaker", {"interval": 20})
     stream = {"bits": 8, "signed": True, "lanes": 3, "words": 20}
-    params = {"depth": 4, "stream": {"element": {"bits": 8, "signed": True}, "lanes": 3, "words": 20}}
+    params = {"depth": 4, "registered": False, "stream": {"element": {"bits": 8, "signed": True}, "lanes": 3, "words": 20}}
     assert got["stages"][0] == {"name": "first", "node": "", "template": "Fifo", "params": params, "cycles": 20}
     assert got["links"][0] == {"source": "", "sink": "first.i", "wires": "input", "stream": stream}
     assert {name: t["wires"] for name, t in got["tensors"].items()} == {"x": "input", "m": "first__o", "y": "second__o"}
