@@ -307,10 +307,10 @@ class Requant(Configurable):
         hold = [Signal(p.accumulator.shape, name=f"hold_{n}", reset_less=True) for n in range(p.kept)]
         full, step, row, left = Signal(), Signal(range(p.steps)), Signal(range(p.rows)), Signal(range(p.kept))
         next_full, next_step, next_left = Signal.like(full), Signal.like(step), Signal.like(left)
-        first, last, free = Signal(), Signal(), Signal(init=1)  # free: in the next cycle another word may come, if it moves
+        first, last = Signal(), Signal(init=p.steps == 1)
+        free, changes = Signal(init=1), Signal(init=1)  # if it moves another word may come; what is held changes
         m.d.comb += [
             first.eq(step == 0),
-            last.eq(step == p.steps - 1),
             self.i.ready.eq(move & free),
             next_full.eq(full),
             next_step.eq(step),
@@ -320,17 +320,20 @@ class Requant(Configurable):
             full.eq(next_full),
             step.eq(next_step),
             left.eq(next_left),
+            last.eq(next_step == p.steps - 1),
             free.eq(~next_full | ((next_step == p.steps - 1) & (next_left == 0))),
+            changes.eq(~next_full | (next_step == p.steps - 1)),
         ]
+        with m.If(move & changes):
+            shifted = [*hold[p.lanes :], *hold[len(hold) - p.lanes :]]  # the last ones do not matter
+            m.d.sync += [a.eq(Mux(free, self.i.payload[n], shifted[n])) for n, a in enumerate(hold)]
         with m.If(move & full):
             m.d.comb += next_step.eq(Mux(last, 0, step + 1))
             with m.If(last):
                 m.d.comb += next_left.eq(left - 1)
                 m.d.sync += row.eq(Mux(row == p.rows - 1, 0, row + 1))
-                m.d.sync += [a.eq(b) for a, b in zip(hold, hold[p.lanes :], strict=False)]
         with m.If(self.i.ready):
             m.d.comb += [next_full.eq(self.i.valid), next_left.eq(self._words(m) - 1)]
-            m.d.sync += [a.eq(self.i.payload[n]) for n, a in enumerate(hold)]
 
         # Flags that travel with the pipeline: a step is there, it is a word's first, its last.
         stages = p.levels + 2
