@@ -274,7 +274,7 @@ def simulate(
     on_chip = manifest.get("on_chip")
     if manifest.get("style") == "overlay" and not on_chip:
         if trace is not None:
-            raise HwgenError("--trace is for --style dataflow")
+            raise HwgenError("--trace is for --style dataflow and for --on-chip")
         model = import_model(load_onnx(folder / MODEL))
         frames = (random_frames(model, VECTOR_FRAMES) if inputs is None else load_frames(inputs, model)).limited(limit)
         timing = memory or MemoryTiming()

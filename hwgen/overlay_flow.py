@@ -82,7 +82,7 @@ def build_overlay(
         else:
             tell("writing Verilog", 0.0)
             (fresh / "overlay.v").write_text(verilog(engine))
-            image, program = image_of(compiled)
+            image, program = image_of(compiled.program, compiled.external)
             (fresh / IMAGE).write_bytes(image)
             manifest = {
                 MARKER: FORMAT,
@@ -229,7 +229,7 @@ def _check_image(folder: Path, manifest: dict[str, Any], engine: Engine, compile
         raise HwgenError(f"cannot read {error.filename}: {error.strerror}; build it again") from error
     if manifest["engine_hash"] != engine_hash(engine) or text != verilog(engine):
         raise HwgenError(f"the program of {folder} is for another engine than overlay.v there; build it again")
-    if zlib.crc32(image) != manifest["image"]["crc32"] or image != image_of(compiled)[0]:
+    if zlib.crc32(image) != manifest["image"]["crc32"] or image != image_of(compiled.program, compiled.external)[0]:
         raise HwgenError(f"{folder / IMAGE} is damaged: its checksum is not that of the build; build it again")
 
 

@@ -122,7 +122,7 @@ def test_options_of_the_other_style(built, tmp_path):
         flow.build(MODEL, "ulx3s-85f", tmp_path / "x", wish=WISH)
     with pytest.raises(HwgenError, match=r"^--objective, --target-fps, .* and --like are for --style dataflow$"):
         flow.build(MODEL, "ulx3s-85f", tmp_path / "x", style="overlay", dsp_only=True)
-    with pytest.raises(HwgenError, match=r"^--trace is for --style dataflow$"):
+    with pytest.raises(HwgenError, match=r"^--trace is for --style dataflow and for --on-chip$"):
         flow.simulate(built[0], trace=tmp_path / "x.fst")
 
 

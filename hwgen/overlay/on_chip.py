@@ -22,7 +22,7 @@ ON_CHIP = MemoryTiming(latency=LATENCY)
 
 def on_chip(graph: Graph, head: Graph, tail: Graph | None, compiled: Compiled) -> Design:
     """The design of a network; ``compiled`` is ``head``, and ``tail`` is what comes behind."""
-    content, program = image_of(compiled)
+    content, program = image_of(compiled.program, compiled.external)
     engine = compiled.engine
     image = np.frombuffer(content.ljust(engine.padded(len(content)), b"\0"), np.uint8)
     stores = [i for i in compiled.program if isinstance(i, Store)]
