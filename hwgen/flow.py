@@ -23,10 +23,9 @@ from .ilp.unroll import Objective
 from .inputs import VECTOR_FRAMES, host_outputs, load_frames, random_frames
 from .oracle import cpu_features, saturates
 from .output import MODEL, OutputFolder, read_manifest, read_verilog
-from .overlay.on_chip import ON_CHIP
 from .overlay.shape import Wish
 from .overlay.timing import MemoryTiming
-from .overlay_flow import build_overlay, overlay_latency, simulate_overlay
+from .overlay_flow import build_overlay, compare_inside, overlay_latency, simulate_overlay
 from .report import report
 from .results import BuildResult, CheckResult, LayerRow, OperatorRow, OverlayBuildResult, OverlaySimulateResult, SimulateResult
 
@@ -275,7 +274,7 @@ def simulate(
     on_chip = manifest.get("on_chip")
     if manifest.get("style") == "overlay" and not on_chip:
         if trace is not None:
-            raise HwgenError("--trace is for --style dataflow")
+            raise HwgenError("--trace is for --style dataflow and for --on-chip")
         model = import_model(load_onnx(folder / MODEL))
         frames = (random_frames(model, VECTOR_FRAMES) if inputs is None else load_frames(inputs, model)).limited(limit)
         timing = memory or MemoryTiming()
@@ -299,9 +298,9 @@ def simulate(
         progress=lambda done: tell("simulating", done / len(frames)),
     )
     mismatches, first = run.mismatches, str(run.first_mismatch or "")
-    if on_chip:  # the tensors that stay inside, by a program that brings them out
-        inner = simulate_overlay(folder, manifest, frames, ON_CHIP, tell)
-        mismatches, first = mismatches + inner.mismatches, inner.first_mismatch or first
+    if on_chip:
+        wrong, which = compare_inside(graph, manifest, frames, expected)
+        mismatches, first = mismatches + wrong, which or first
     return SimulateResult(
         frames=run.frames,
         elements_compared=compared,

@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 import zlib
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from .reference import run_graph
 from .results import OverlayBuildResult, OverlayLayer, OverlaySimulateResult
 from .timing import predict as predict_design
 
-__all__ = ["build_overlay", "engine_part", "overlay_latency", "simulate_overlay"]
+__all__ = ["build_overlay", "compare_inside", "engine_part", "overlay_latency", "simulate_overlay"]
 
 IMAGE = "image.bin"  #: external memory with the program
 USUAL = MemoryTiming()
@@ -81,7 +82,7 @@ def build_overlay(
         else:
             tell("writing Verilog", 0.0)
             (fresh / "overlay.v").write_text(verilog(engine))
-            image, program = image_of(compiled)
+            image, program = image_of(compiled.program, compiled.external)
             (fresh / IMAGE).write_bytes(image)
             manifest = {
                 MARKER: FORMAT,
@@ -135,10 +136,8 @@ def simulate_overlay(
     graph = import_model(load_onnx(folder / MODEL))
     head, tail = engine_part(graph)
     engine = Engine(**manifest["engine"])
-    compiled = compile_graph(head, engine, memory=memory)
-    if not manifest["on_chip"]:
-        compiled = compile_graph(head, engine)
-        _check_image(folder, manifest, engine, compiled)
+    compiled = compile_graph(head, engine)
+    _check_image(folder, manifest, engine, compiled)
     observing = compile_graph(head, engine, observe=True)
     expected, compared = expected_tensors(graph, load_onnx(folder / MODEL), frames, lambda share: tell("ONNX Runtime", share))
     tell("building the simulator", 0.0)
@@ -156,11 +155,8 @@ def simulate_overlay(
                 made |= _tail(tail, graph, made[head.output])
                 outputs.append(made[graph.output])
             for name in [name for name in made if name in expected]:
-                wrong = np.argwhere(made[name] != expected[name][k])
-                mismatches += len(wrong)
-                if len(wrong) and not first:
-                    place = tuple(wrong[0].tolist())
-                    first = f"{name}, frame {k}, element {place}: expected {expected[name][k][place]}, got {made[name][place]}"
+                wrong, which = _differing(name, k, made[name], expected[name][k])
+                mismatches, first = mismatches + wrong, first or which
         tell("simulating", (k + 1) / len(frames))
     return OverlaySimulateResult(
         frames=len(frames), elements_compared=compared, mismatches=mismatches, latency_cycles=cycles,
@@ -168,6 +164,37 @@ def simulate_overlay(
         cycles_per_second=simulated / (time.monotonic() - started), first_mismatch=first, stalls=memory.seed != 0,
         outputs=host_outputs(graph, np.stack(outputs)),
     )  # fmt: skip
+
+
+def compare_inside(
+    graph: Graph, manifest: dict[str, Any], frames: Frames, expected: Mapping[str, np.ndarray]
+) -> tuple[int, str]:
+    """Tensors that stay inside an overlay with its memory on chip, brought out by a program with a store behind each operator.
+
+    Returns how many elements differ, and which is the first.
+    """
+    head, _ = engine_part(graph)
+    engine = Engine(**manifest["engine"])
+    program = compile_graph(head, engine, observe=True, memory=ON_CHIP)
+    inside = [name for name in expected if name not in manifest["tensors"]]
+    mismatches, first = 0, ""
+    for k, frame in enumerate(frames.hardware):
+        image = program.external.copy()
+        program.regions[graph.input].write(image, frame)
+        run = run_program(engine, program.program, image, ON_CHIP)
+        for name in inside:
+            wrong, which = _differing(name, k, program.regions[name].read(run.external), expected[name][k])
+            mismatches, first = mismatches + wrong, first or which
+    return mismatches, first
+
+
+def _differing(name: str, frame: int, made: np.ndarray, expected: np.ndarray) -> tuple[int, str]:
+    """How many elements of a tensor differ, and which is the first."""
+    wrong = np.argwhere(made != expected)
+    if not len(wrong):
+        return 0, ""
+    place = tuple(wrong[0].tolist())
+    return len(wrong), f"{name}, frame {frame}, element {place}: expected {expected[place]}, got {made[place]}"
 
 
 def engine_part(graph: Graph) -> tuple[Graph, Graph | None]:
@@ -202,7 +229,7 @@ def _check_image(folder: Path, manifest: dict[str, Any], engine: Engine, compile
         raise HwgenError(f"cannot read {error.filename}: {error.strerror}; build it again") from error
     if manifest["engine_hash"] != engine_hash(engine) or text != verilog(engine):
         raise HwgenError(f"the program of {folder} is for another engine than overlay.v there; build it again")
-    if zlib.crc32(image) != manifest["image"]["crc32"] or image != image_of(compiled)[0]:
+    if zlib.crc32(image) != manifest["image"]["crc32"] or image != image_of(compiled.program, compiled.external)[0]:
         raise HwgenError(f"{folder / IMAGE} is damaged: its checksum is not that of the build; build it again")
 
 

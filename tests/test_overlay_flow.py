@@ -122,7 +122,7 @@ def test_options_of_the_other_style(built, tmp_path):
         flow.build(MODEL, "ulx3s-85f", tmp_path / "x", wish=WISH)
     with pytest.raises(HwgenError, match=r"^--objective, --target-fps, .* and --like are for --style dataflow$"):
         flow.build(MODEL, "ulx3s-85f", tmp_path / "x", style="overlay", dsp_only=True)
-    with pytest.raises(HwgenError, match=r"^--trace is for --style dataflow$"):
+    with pytest.raises(HwgenError, match=r"^--trace is for --style dataflow and for --on-chip$"):
         flow.simulate(built[0], trace=tmp_path / "x.fst")
 
 
@@ -166,18 +166,19 @@ def test_on_chip(on_chip):
 
 def test_a_wrong_layer_on_chip_is_named(on_chip, monkeypatch):
     """One that stays inside."""
-    real = flow.simulate_overlay.__globals__["expected_tensors"]
-    inside = []
+    real = flow.expected_tensors
+    inside, sizes = [], {}
 
     def wrong(*arguments):
         tensors, compared = real(*arguments)
         inside.extend(set(tensors) - set(read_manifest(on_chip[0])["tensors"]))
+        sizes.update({name: tensor.size for name, tensor in tensors.items()})
         tensors[inside[0]] = tensors[inside[0]] + 1
         return tensors, compared
 
-    monkeypatch.setitem(flow.simulate_overlay.__globals__, "expected_tensors", wrong)
+    monkeypatch.setattr(flow, "expected_tensors", wrong)
     result = flow.simulate(on_chip[0], SAMPLES, limit=1)
-    assert result.mismatches > 0
+    assert result.mismatches == sizes[inside[0]]
     assert result.first_mismatch.startswith(f"{inside[0]}, frame 0")
 
 

@@ -9,11 +9,9 @@ import numpy as np
 from ..graph import Graph, Linear, Node
 from .engine import Engine
 from .isa import Instruction, Load, Store, encode
-from .places import Placed
+from .places import BEGIN, Placed
 
 __all__ = ["Compiled", "Layer", "Region", "TensorStay", "data_bytes", "engine_hash", "image_of", "layers"]
-
-ALIGN = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,8 +158,7 @@ def engine_hash(engine: Engine) -> str:
     return hashlib.sha256(repr(sorted(asdict(engine).items())).encode()).hexdigest()[:16]
 
 
-def image_of(compiled: Compiled) -> tuple[bytes, int]:
+def image_of(program: Sequence[Instruction], external: np.ndarray) -> tuple[bytes, int]:
     """External memory with the program behind it, and the program's first byte."""
-    begin = -(-len(compiled.external) // ALIGN) * ALIGN
-    words = b"".join(map(encode, compiled.program))
-    return compiled.external.tobytes() + bytes(begin - len(compiled.external)) + words, begin
+    begin = -(-len(external) // BEGIN) * BEGIN
+    return external.tobytes().ljust(begin, b"\0") + b"".join(map(encode, program)), begin

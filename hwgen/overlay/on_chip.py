@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..errors import HwgenError
 from ..graph import Graph, Node
 from ..mapping.design import Design
 from ..mapping.operators import Block, Unrolling, operator
@@ -22,7 +21,7 @@ ON_CHIP = MemoryTiming(latency=LATENCY)
 
 def on_chip(graph: Graph, head: Graph, tail: Graph | None, compiled: Compiled) -> Design:
     """The design of a network; ``compiled`` is ``head``, and ``tail`` is what comes behind."""
-    content, program = image_of(compiled)
+    content, program = image_of(compiled.program, compiled.external)
     engine = compiled.engine
     image = np.frombuffer(content.ljust(engine.padded(len(content)), b"\0"), np.uint8)
     stores = [i for i in compiled.program if isinstance(i, Store)]
@@ -42,9 +41,6 @@ def on_chip(graph: Graph, head: Graph, tail: Graph | None, compiled: Compiled) -
     behind = () if tail is None else tail.nodes
     names = {head.input, head.output, *(node.output for node in behind)}
     whole = replace(graph, nodes=(first, *behind), tensors={n: t for n, t in graph.tensors.items() if n in names})
-    try:
-        chains = [operator(node, graph).blocks(Unrolling()) for node in behind]
-    except ValueError as error:
-        raise HwgenError(f"{error}; use --style dataflow") from None
+    chains = [operator(node, graph).blocks(Unrolling()) for node in behind]
     engine_block = Block(suffix="engine", params=params, contents=lambda: Image(content=image))
     return plan(whole, ((engine_block,), *chains))

@@ -12,7 +12,7 @@ from .engine import Engine
 from .exact import INSTEAD, stored
 from .isa import Fill
 
-__all__ = ["Band", "External", "Placed", "bands", "fills", "unplaced"]
+__all__ = ["BEGIN", "Band", "External", "Placed", "bands", "fills", "unplaced"]
 
 BEGIN = 64  #: alignment in external memory
 

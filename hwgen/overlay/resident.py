@@ -92,10 +92,6 @@ class ResidentParams:
     def outputs(self) -> tuple[Stream, ...]:
         return (self._stream(self.output, self.output_type),)
 
-    @property
-    def multipliers(self) -> int:
-        return self.engine.rows * self.engine.columns
-
     def loops(self, region: Region) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Rounds and steps in bytes of the loops over a region's words, the innermost first, in the network's order."""
         height, width, channels = region.shape

@@ -12,15 +12,15 @@ import numpy as np
 from ..errors import HwgenError
 from ..hardware.verilator import sim_folder, verilate
 from ..hardware.verilog import convert
+from .compiled import image_of
 from .engine import Engine
-from .isa import Instruction, Unit, encode
+from .isa import Instruction, Unit
 from .timing import MemoryTiming
 from .units.top import ERRORS, OverlayTop
 
 __all__ = ["Run", "simulate", "verilog"]
 
 NAME = "overlay"
-BEGIN = 64  #: alignment of the program in external memory
 LIMIT = 1 << 32  #: cycles
 USUAL = MemoryTiming()
 
@@ -76,11 +76,10 @@ def simulate(
         If a tool is missing, the program is not done by then, or the engine says that something has gone wrong.
     """
     model = verilate({f"{NAME}.v": verilog(engine)}, NAME, driver=sim_folder() / "overlay.cpp")
-    begin = -(-len(external) // BEGIN) * BEGIN
-    words = np.frombuffer(b"".join(map(encode, program)), np.uint8)
+    content, begin = image_of(program, external)
     with tempfile.TemporaryDirectory(prefix="hwgen-") as name:
         image, result, ends = (Path(name) / file for file in ("image", "result", "ends"))
-        np.concatenate([external, np.zeros(begin - len(external), np.uint8), words]).tofile(image)
+        image.write_bytes(content)
         numbers = (begin, len(program), memory.latency, memory.silent, memory.period, memory.seed, limit)
         command = [str(model), str(image), str(result), *map(str, numbers), str(ends)]
         run = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -92,3 +92,18 @@ def test_a_frame_follows_a_frame(tmp_path):
     run = simulated(design, given[order], {n: t[order] for n, t in expected.items()}, tmp_path / "net")
     assert not run.mismatches
     assert np.array_equal(run.output[0], run.output[2])
+
+
+def test_error():
+    params = design_of(SPECS["no sign"])[0].stage("overlay_engine").params
+    with pytest.raises(ValueError, match=r"^size must be a multiple of 4 \(bus\), not 7$"):
+        replace(params, size=7)
+
+
+def test_needed_and_accepted():
+    """Of a frame's words all before its first output; none of the next frame before its last output has left."""
+    params = design_of(SPECS["no sign"])[0].stage("overlay_engine").params
+    words, frame = params.outputs[0].words, params.inputs[0].words
+    outputs = np.arange(2 * words)
+    assert params.needed(outputs).tolist() == [frame] * words + [2 * frame] * words
+    assert params.accepted(outputs).tolist() == params.needed(outputs).tolist()
