@@ -143,14 +143,17 @@ class Memories:
         blocks, size = self.blocks(depth, bits), depth * bits
         return Resources(bram=blocks) if size > 64 * blocks else Resources(lut=bits * (depth // 2) + depth, ff=size + bits)
 
-    def chosen(self, depth: int, bits: int) -> Resources:
+    def chosen(self, depth: int, bits: int, *, bypass: bool = True) -> Resources:
         """A memory with a port to write and one to read, for which yosys chooses: look-up tables where these weigh less.
 
-        What is read is what was written before or at the same time, for which block RAM needs logic: that weighs ``BYPASS``.
+        Parameters
+        ----------
+        bypass
+            Whether what is read may be what is written at the same time; block RAM needs logic for it, which weighs ``BYPASS``.
         """
         banks = -(-depth // 16)
         weight = 8 * banks * -(-bits // 4) + (banks - 1) * bits + banks
-        if self.in_luts and weight > self.weight * self.blocks(depth, bits, written=True) + BYPASS:
+        if self.in_luts and weight > self.weight * self.blocks(depth, bits, written=True) + (BYPASS if bypass else 0):
             return self.large(depth, bits, written=True)
         return self.small(depth, bits)
 

@@ -33,8 +33,7 @@ def spread_controls(module: dict[str, Any], most: int = MOST, few: int = FEW) ->
         bit: name for name, cell in cells.items() if (pin := DRIVERS.get(cell["type"])) for bit in cell["connections"][pin]
     }
     driven: dict[Bit, dict[str, list[Pin]]] = defaultdict(lambda: defaultdict(list))  # by what the pins are of
-    for name in sorted(cells, key=_in_order):
-        cell = cells[name]
+    for name, cell in cells.items():
         for pin, bits in cell["connections"].items():
             if cell["port_directions"][pin] != "output":
                 kind = cell["type"] if pin in PINS.get(cell["type"], ()) else READ
@@ -45,24 +44,32 @@ def spread_controls(module: dict[str, Any], most: int = MOST, few: int = FEW) ->
     numbers += [bit for net in module.get("netnames", {}).values() for bit in net["bits"]]
     free = 1 + max((bit for bit in numbers if isinstance(bit, int)), default=0)
     added = 0
-    for bit in drivers:
+    for bit in sorted(drivers, key=lambda bit: _resets(cells, driven[bit])):
         sizes = {kind: most if kind in (READ, "TRELLIS_FF") else few for kind in driven[bit]}
         every = sum(map(len, driven[bit].values()))
         if every <= most and all(len(driven[bit][kind]) <= size for kind, size in sizes.items()):
             continue
         kinds = sorted(sizes, key=lambda kind: (kind != READ, sizes[kind] != most))  # what reads it keeps the cell itself
-        shares = [
-            driven[bit][kind][k : k + sizes[kind]] for kind in kinds for k in range(0, len(driven[bit][kind]), sizes[kind])
-        ]
-        for n, pins in enumerate(shares[1:], 1):
+        pins = {kind: sorted(driven[bit][kind], key=lambda pin: _in_order(pin[0])) for kind in kinds}
+        shares = [pins[kind][k : k + sizes[kind]] for kind in kinds for k in range(0, len(pins[kind]), sizes[kind])]
+        for n, share in enumerate(shares[1:], 1):
             original = cells[drivers[bit]]
             connections = {pin: list(bits) for pin, bits in original["connections"].items()}
             connections[DRIVERS[original["type"]]] = [free]
-            cells[f"{drivers[bit]}_copy{n}"] = {**original, "connections": connections}
-            for name, pin, place in pins:
+            copy = f"{drivers[bit]}_copy{n}"
+            cells[copy] = {**original, "connections": connections}
+            for pin in PINS.get(original["type"], ()):
+                for place, source in enumerate(connections.get(pin, ())):
+                    driven[source][original["type"]].append((copy, pin, place))
+            for name, pin, place in share:
                 cells[name]["connections"][pin][place] = free
             free, added = free + 1, added + 1
     return added
+
+
+def _resets(cells: Cells, pins: dict[str, list[Pin]]) -> bool:
+    """Whether one of the pins is a reset: such signals come last, when the registers that they reset have their copies."""
+    return any(pin == "LSR" for _, pin, _ in pins.get("TRELLIS_FF", ()))
 
 
 def _in_order(name: str) -> list[int | str]:

@@ -192,23 +192,22 @@ class MacParams:
     def _memory(self, memories: Memories) -> Resources:
         """The weight memory and the registers behind it, but the last.
 
-        Up to ``LOGIC_DEPTH`` words are logic, equal columns made once, with two registers behind.
-        Block RAM has both of these, or one where it has several banks.
+        Up to ``LOGIC_DEPTH`` words are logic, equal columns made once, with two registers behind. Block RAM has both of these,
+        or one where it has several banks, and a third is on the way.
         """
         if not self.in_bram:
             return Resources(lut=logic_memory(self.columns, self.depth), ff=2 * self.columns)
         memory = memories.large(self.depth, self.weight_bits)
-        return memory + Resources(ff=self.weight_bits) if memory.lut else memory
+        return memory + Resources(ff=self.weight_bits * (2 if memory.lut else 1))
 
 
 class Mac(wiring.Component):
     """Hardware for :class:`MacParams`.
 
     Every memory has a register behind, every multiply one before and one behind, every adder of the tree one behind: those of
-    block RAMs and DSPs, where a device has them. One more is on the operands' way from their memory to all multipliers, and
-    one between the weights' counter and all of their memory. All of it stands still while an output is offered, the next one
-    waits behind it, and a third is complete. ``enable`` says so to all registers: a register behind another one, as its way
-    is long.
+    block RAMs and DSPs, where a device has them. One more is on the way from each block RAM to the multipliers, and one between
+    the weights' counter and all of their memory. All of it stands still while an output is offered, the next one waits behind
+    it, and a third is complete. ``enable`` says so to all registers: a register behind another one, as its way is long.
 
     Parameters
     ----------
@@ -247,31 +246,33 @@ class Mac(wiring.Component):
         m.submodules.rom = rom = Memory(shape=unsigned(p.weight_bits), depth=len(rows), init=words, attrs=style)
         weights = rom.read_port()
         count = Signal(range(p.steps))
-        position = Signal.like(weights.addr)
+        position = Signal.like(weights.addr, init=p.in_bram and 1 % p.depth)  # a step ahead of block RAM, which is farther away
         m.d.comb += [weights.en.eq(self.enable), self.last.eq(count == p.steps - 1)]
         with m.If(self.enable & self.step):
             m.d.sync += [
                 count.eq(Mux(self.last, 0, count + 1)),
                 position.eq(Mux(position == p.depth - 1, 0, position + 1)),
             ]
+        with m.If(self.enable & (self.step | (not p.in_bram))):
+            m.d.sync += weights.addr.eq(position)
 
         # Which stages hold a step, and which of these end a sum: memory, its output, way, operands, products, tree.
         valid = Signal(p.stages)
         last = Signal(p.stages)
         read_x, way_x, x = (Signal(self.x.shape(), name=name, reset_less=True) for name in ("read_x", "way_x", "x"))
-        read_w, w = (Signal(p.weight_bits, name=name, reset_less=True) for name in ("read_w", "w"))
+        read_w, way_w, w = (Signal(p.weight_bits, name=name, reset_less=True) for name in ("read_w", "way_w", "w"))
         products = [self._product(m, x, w, i) for i in range(p.multipliers)]
         sums = [self._sum(m, o, products[o * p.terms : (o + 1) * p.terms]) for o in range(p.outputs)]
         with m.If(self.enable):
             m.d.sync += [
                 valid.eq(Cat(self.step, valid)),
                 last.eq(Cat(self.step & self.last, last)),
-                weights.addr.eq(position),
                 read_x.eq(self.x),
                 read_w.eq(weights.data),
                 way_x.eq(read_x),
                 x.eq(way_x),
-                w.eq(read_w),
+                way_w.eq(read_w),
+                w.eq(way_w if p.in_bram else read_w),
             ]
         if p.holds:
             self._accumulate(m, sums, valid[-1], last)

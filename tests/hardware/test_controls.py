@@ -123,3 +123,18 @@ def test_multipliers_have_a_copy_of_their_own_for_few():
 
 def test_few_pins_stay():
     assert spread_controls(multipliers(4)) == 0
+
+
+def test_copies_are_reset_with_their_neighbours():
+    """The registers of an enable have a reset, whose cells are shared out when the enable's copies are there."""
+    ff = {"type": "TRELLIS_FF", "port_directions": {"CE": "input", "DI": "input", "LSR": "input", "Q": "output"}}
+    cells = {"reset": {**ff, "connections": {"CE": ["1"], "DI": [2], "LSR": ["0"], "Q": [3]}}}
+    cells |= {"enable": {**ff, "connections": {"CE": ["1"], "DI": [4], "LSR": [3], "Q": [5]}}}
+    cells |= {f"r{k}": {**ff, "connections": {"CE": [5], "DI": [4], "LSR": ["0"], "Q": [10 + k]}} for k in range(40)}
+    cells |= {f"s{k}": {**ff, "connections": {"CE": ["1"], "DI": [4], "LSR": [3], "Q": [60 + k]}} for k in range(9)}
+    assert spread_controls({"cells": cells}, most=10) == 3 + 1
+    nets = [cells["reset"]["connections"]["Q"], cells["reset_copy1"]["connections"]["Q"]]
+    assert [[name for name in cells if cells[name]["connections"]["LSR"] == net] for net in nets] == [
+        ["enable", *(f"s{k}" for k in range(6)), "enable_copy1", "enable_copy2", "enable_copy3"],
+        ["s6", "s7", "s8"],
+    ]
