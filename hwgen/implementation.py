@@ -17,7 +17,7 @@ from .board import Board, board_of
 from .cache import cache_folder, intact, key_of, locked, store
 from .cost import Resources
 from .errors import HwgenError
-from .hardware import carry, controls, memories, multipliers
+from .hardware import carry, fanout, memories, multipliers
 from .hardware.asic import asic_area
 from .hardware.board_top import board_files
 from .hardware.devices import Device, Route, device_of
@@ -33,7 +33,7 @@ from .results import AsicResult, BitstreamResult, PathPart, ProjectResult
 __all__ = ["bitstream"]
 
 Progress = Callable[[str, float], None]
-PASSES = (carry, memories, multipliers, controls)
+PASSES = (carry, memories, multipliers, fanout)
 MANIFEST = "bitstream.json"
 SEEDS = 3
 ITERATIONS = 200  #: of a router; who takes more does not end

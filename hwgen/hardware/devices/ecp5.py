@@ -7,7 +7,7 @@ from typing import Any
 
 from ...cost import Resources
 from ..carry import absorb_gates
-from ..controls import spread_controls
+from ..fanout import limit_fanout
 from ..memories import absorb_output_registers
 from ..multipliers import absorb_registers
 from ..pll import Ecp5Pll, ecp5_pll
@@ -41,7 +41,7 @@ class Ecp5:
         absorb_output_registers(module)
         absorb_registers(module)
         absorb_gates(module)
-        spread_controls(module)
+        limit_fanout(module)
 
     def resources(self, module: dict[str, Any]) -> Resources:
         return Resources(

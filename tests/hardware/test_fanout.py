@@ -1,4 +1,4 @@
-"""Enables and resets that come from several cells: proven to be the same."""
+"""What comes from several cells: proven to be the same."""
 
 import copy
 import json
@@ -11,7 +11,7 @@ import pytest
 from amaranth import Cat, ClockDomain, Module, Signal
 from amaranth.back import verilog
 
-from hwgen.hardware.controls import spread_controls
+from hwgen.hardware.fanout import limit_fanout
 
 PROOF = """
 read_json gold.json; read_json gate.json; read_verilog -nooverwrite +/ecp5/cells_sim.v; hierarchy -check; proc
@@ -48,7 +48,7 @@ def gold(tmp_path_factory):
 def spread(gold, change=None):
     """The netlist with cells that drive up to 12 pins, and how many are added."""
     made = copy.deepcopy(gold)
-    added = spread_controls(made["modules"]["gold"], most=12)
+    added = limit_fanout(made["modules"]["gold"], registers=12)
     if change is not None:
         change(made["modules"]["gold"]["cells"])
     made["modules"]["gate"] = made["modules"].pop("gold")
@@ -89,7 +89,7 @@ def test_a_wrong_copy_is_noticed(gold, tmp_path, pin):
 def test_few_flip_flops_stay(gold):
     module = copy.deepcopy(gold)["modules"]["gold"]
     before = copy.deepcopy(module)
-    assert spread_controls(module) == 0
+    assert limit_fanout(module) == 0
     assert module == before
 
 
@@ -111,7 +111,7 @@ def multipliers(count, pins_each=("CE0", "CE1")):
 def test_multipliers_have_a_copy_of_their_own_for_few():
     """Next to each other by the numbers in their names; no copy has the number of a net that is there."""
     module = multipliers(11)
-    assert spread_controls(module) == 3
+    assert limit_fanout(module) == 3
     cells = module["cells"]
     assert {cells[f"r{k}"]["connections"]["CE"][0] for k in range(20)} == {3}
     drivers = [{cells[f"product_{k}"]["connections"][pin][0] for pin in ("CE0", "CE1")} for k in range(11)]
@@ -122,7 +122,7 @@ def test_multipliers_have_a_copy_of_their_own_for_few():
 
 
 def test_few_pins_stay():
-    assert spread_controls(multipliers(4)) == 0
+    assert limit_fanout(multipliers(4)) == 0
 
 
 def test_copies_are_reset_with_their_neighbours():
@@ -132,9 +132,30 @@ def test_copies_are_reset_with_their_neighbours():
     cells |= {"enable": {**ff, "connections": {"CE": ["1"], "DI": [4], "LSR": [3], "Q": [5]}}}
     cells |= {f"r{k}": {**ff, "connections": {"CE": [5], "DI": [4], "LSR": ["0"], "Q": [10 + k]}} for k in range(40)}
     cells |= {f"s{k}": {**ff, "connections": {"CE": ["1"], "DI": [4], "LSR": [3], "Q": [60 + k]}} for k in range(9)}
-    assert spread_controls({"cells": cells}, most=10) == 3 + 1
+    assert limit_fanout({"cells": cells}, registers=10) == 3 + 1
     nets = [cells["reset"]["connections"]["Q"], cells["reset_copy1"]["connections"]["Q"]]
     assert [[name for name in cells if cells[name]["connections"]["LSR"] == net] for net in nets] == [
         ["enable", *(f"s{k}" for k in range(6)), "enable_copy1", "enable_copy2", "enable_copy3"],
         ["s6", "s7", "s8"],
     ]
+
+
+def test_data_comes_from_several_registers_too():
+    """What a register drives: 32 look-up tables, four multipliers; a look-up table drives any number of these."""
+    ff = {"type": "TRELLIS_FF", "port_directions": {"DI": "input", "Q": "output"}}
+    lut = {"type": "LUT4", "port_directions": {"A": "input", "Z": "output"}}
+    cells = {"x": {**ff, "connections": {"DI": [2], "Q": [3]}}, "y": {**lut, "connections": {"A": [1], "Z": [2]}}}
+    cells |= {f"l{k}": {**lut, "connections": {"A": [3], "Z": [10 + k]}} for k in range(40)}
+    cells |= {f"m{k}": {**lut, "connections": {"A": [2], "Z": [60 + k]}} for k in range(40)}
+    for k in range(5):
+        cells[f"p{k}"] = {"type": "MULT18X18D", "port_directions": {"A0": "input"}, "connections": {"A0": [3]}}
+    assert limit_fanout({"cells": cells}) == 3
+    nets = [cells[name]["connections"]["Q"] for name in ("x", "x_copy1", "x_copy2", "x_copy3")]
+    assert [[name for name in cells if cells[name]["connections"].get("A") == net] for net in nets] == [
+        [f"l{k}" for k in range(32)],
+        [f"l{k}" for k in range(32, 40)],
+        [],
+        [],
+    ]
+    assert [[k for k in range(5) if cells[f"p{k}"]["connections"]["A0"] == net] for net in nets] == [[], [], [0, 1, 2, 3], [4]]
+    assert all(cells[f"m{k}"]["connections"]["A"] == [2] for k in range(40))
