@@ -19,7 +19,7 @@ from ..errors import HwgenError
 from ..graph import QuantType
 from ..streams import Stream, Words, serve
 from .pair_table import PairTableContents, PairTableParams
-from .pieces import check_counts, check_rounding, clamp_luts, delay, offer
+from .pieces import check_counts, check_rounding, clamp_luts, collect, collected, delay
 from .settings import DELTA, FIXES, WINDOWS, Configurable, Rounding, Setting, may_give_way, rounding_of
 
 __all__ = ["Add", "AddParams", "AddTables", "add_block", "add_reference", "programmable_add"]
@@ -113,6 +113,11 @@ class AddParams:
         """Cycles: memory, its output register, sum, rounding unless plain, clamp."""
         return 4 if self.plain else 5
 
+    @property
+    def begun(self) -> int:
+        """Words at most that have been taken in and not out: none waits if each goes out at once, with one to spare."""
+        return self.latency + 2
+
     def checked(self, contents: AddTables) -> AddTables:
         """The contents as int64; ``ValueError`` unless they are what the parameters say."""
         tables = {}
@@ -156,16 +161,15 @@ class AddParams:
         return k + 1
 
     def accepted(self, k: Any, port: int = 0) -> Any:
-        """A word behind the one that is offered, and what the pipeline holds."""
-        return k + self.latency + 1
+        return k + self.begun
 
     def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
         """Modelled: both tables of a lane share block RAM with two ports, which has the registers behind them, too; adder,
         rounding, clamp. Bits of the sum below those that count have no register.
         """
         term, quotient = self.term.bits, self.term.bits + 1 - self.shift
-        lut = even(term + 1) + clamp_luts(quotient, self.output, self.lo, self.hi) + self.output.bits
-        ff = term + 1 - (self.shift if self.window < 0 else self.window) + 2 * self.output.bits
+        lut = even(term + 1) + clamp_luts(quotient, self.output, self.lo, self.hi)
+        ff = term + 1 - (self.shift if self.window < 0 else self.window)
         if not self.plain:
             lut, ff = lut + even(quotient) + (self.shift - self.window) // 3 + 2, ff + quotient
         fix = self.a.bits + self.b.bits
@@ -178,6 +182,7 @@ class AddParams:
             ff=self.lanes * (ff + self.fixes * (self.latency - 2)) + self.latency + self.programmable * settings,
             bram=self.lanes * memories.blocks(2 << max(self.a.bits, self.b.bits), term, reads=2),
         )
+        resources += collected(self.lanes * self.output.bits, self.begun, memories)
         return Cost(cycles=self.words, resources=resources)
 
     def create(self, contents: AddTables) -> "Add":
@@ -201,11 +206,13 @@ class Add(Configurable):
         m = Module()
         p = self.params
         valid = Signal(p.latency - 1)
-        results = [Signal(p.output.shape, name=f"clamped_{n}", reset_less=True) for n in range(p.lanes)]
-        move = offer(m, self.o, results, valid[-1])
-        m.d.comb += [self.i0.ready.eq(move & self.i1.valid), self.i1.ready.eq(move & self.i0.valid)]
-        with m.If(move):
-            m.d.sync += valid.eq(Cat(self.i0.valid & self.i1.valid, valid))
+        room, both = Signal(), Signal()
+        m.d.comb += [
+            self.i0.ready.eq(room & self.i1.valid),
+            self.i1.ready.eq(room & self.i0.valid),
+            both.eq(room & self.i0.valid & self.i1.valid),
+        ]
+        m.d.sync += valid.eq(Cat(both, valid))
 
         # Table a, then table b, addressed by the operands' bits (negative ones last).
         half = 1 << max(p.a.bits, p.b.bits)
@@ -221,37 +228,38 @@ class Add(Configurable):
             fixed = Value.cast(gives_way(total, p.shift, p.window, p.odd))
             return may_give_way(total, p, settings) if settings else fixed
 
+        results = []
         for lane in range(p.lanes):
             terms = []
             for name, start, payload in (("a", 0, self.i0.payload), ("b", half, self.i1.payload)):
                 port = rom.read_port()
-                m.d.comb += [port.addr.eq(payload[lane].as_unsigned() | start), port.en.eq(move)]
-                terms.append(delay(m, move, port.data, 1, f"{name}_{lane}"))
-            total = delay(m, move, terms[0] + terms[1], 1, f"total_{lane}")
+                m.d.comb += port.addr.eq(payload[lane].as_unsigned() | start)
+                terms.append(delay(m, port.data, 1, f"{name}_{lane}"))
+            total = delay(m, terms[0] + terms[1], 1, f"total_{lane}")
             quotient: Any = total >> p.shift
             if not p.plain:
-                delta = (self._chosen if settings else self._fix)(m, move, lane, settings)
+                delta = (self._chosen if settings else self._fix)(m, lane, settings)
                 less = tie(total)
-                quotient = delay(m, move, quotient - less + delta, 1, f"result_{lane}")
-            with m.If(move):
-                m.d.sync += results[lane].eq(clamp(quotient, lo, hi))
+                quotient = delay(m, quotient - less + delta, 1, f"result_{lane}")
+            results.append(clamp(quotient, lo, hi))
+        m.d.comb += room.eq(collect(m, self.o, results, valid[-1], both, p.begun))
         return m
 
-    def _chosen(self, m: Module, move: Value, lane: int, settings: dict[str, Value]) -> Any:
+    def _chosen(self, m: Module, lane: int, settings: dict[str, Value]) -> Any:
         """What the settings say is to be added to the quotient, when the sum is there; no two fixes are for one pair."""
         delta: Any = Const(0, DELTA.bits)
         for n in range(self.params.fixes):
             hit = (self.i0.payload[lane] == settings[f"a_{n}"]) & (self.i1.payload[lane] == settings[f"b_{n}"])
-            chosen = Mux(delay(m, move, hit, 2, f"fix_{n}_{lane}"), settings[f"delta_{n}"].as_unsigned(), 0)
+            chosen = Mux(delay(m, hit, 2, f"fix_{n}_{lane}"), settings[f"delta_{n}"].as_unsigned(), 0)
             delta = delta | chosen
-        return delay(m, move, delta[: DELTA.bits], 1, f"delta_{lane}").as_signed()
+        return delay(m, delta[: DELTA.bits], 1, f"delta_{lane}").as_signed()
 
-    def _fix(self, m: Module, move: Value, lane: int, settings: dict[str, Value]) -> Any:
+    def _fix(self, m: Module, lane: int, settings: dict[str, Value]) -> Any:
         """What the contents say, as logic."""
         delta: Any = Const(0)
         for n, (a, b, change) in enumerate(self.tables.fixes.tolist()):
             hit = (self.i0.payload[lane] == a) & (self.i1.payload[lane] == b)
-            delta = delta + Mux(delay(m, move, hit, 3, f"fix_{n}_{lane}"), change, 0)
+            delta = delta + Mux(delay(m, hit, 3, f"fix_{n}_{lane}"), change, 0)
         return delta
 
 

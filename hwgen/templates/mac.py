@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType
 from ..cost import BLOCKS_18K, Memories, Resources, distinct, even, logic_memory
-from .pieces import offer
+from .pieces import collect, collected
 from .product import product_resources, product_stages, soft_product
 from .settings import DEEP
 
@@ -129,20 +129,17 @@ class MacParams:
 
     @property
     def latency(self) -> int:
-        """Cycles from a sum's last step to its output: the stages, accumulator, output."""
+        """Cycles from a sum's last step to its output: the stages, accumulator, queue."""
         return self.stages + 1 + (self.steps > 1)
 
     @property
-    def holds(self) -> int:
-        """Sums that can wait behind the one that is offered: one there, one in the accumulators.
-
-        None where a step is a whole sum: the accumulators are the output then.
-        """
-        return 2 if self.steps > 1 else 0
+    def sums(self) -> int:
+        """Sums at most that have begun and not been taken: no step waits where each sum is taken at once, with one to spare."""
+        return 2 - -self.latency // self.steps
 
     def started(self, k: Any) -> Any:
         """Steps that can have started while output ``k`` is offered and not taken."""
-        return (k + 1 + self.holds) * self.steps + self.stages
+        return (k + self.sums) * self.steps
 
     @property
     def in_bram(self) -> bool:
@@ -178,10 +175,11 @@ class MacParams:
             widths = [self.level_bits(level)] * pairs + widths[2 * pairs :]
             ff += self.outputs * sum(widths)
         lut += self.outputs * (even(self.accumulator.bits) + self.accumulator.bits) if self.steps > 1 else 0
-        ff += self.outputs * self.accumulator.bits * (1 + self.holds) + 2 * self.lanes * self.operand.bits
+        ff += self.outputs * self.accumulator.bits * (self.steps > 1) + 2 * self.lanes * self.operand.bits
         lut += 2 * (self.depth.bit_length() + self.steps.bit_length()) + 6
         ff += 2 * (self.depth - 1).bit_length() + (self.steps - 1).bit_length() + 2 * self.stages + 4
         made = Resources(lut=lut, ff=ff, dsp=self.multipliers) + self._memory(memories)
+        made += collected(self.outputs * self.accumulator.bits, self.sums, memories)
         if self.soft:
             each, once = self.swap
             equal = max(0, self.soft * self.weight.bits - self.columns)
@@ -206,8 +204,8 @@ class Mac(wiring.Component):
 
     Every memory has a register behind, every multiply one before and one behind, every adder of the tree one behind: those of
     block RAMs and DSPs, where a device has them. One more is on the way from each block RAM to the multipliers, and one between
-    the weights' counter and all of their memory. All of it stands still while an output is offered, the next one waits behind
-    it, and a third is complete. ``enable`` says so to all registers: a register behind another one, as its way is long.
+    the weights' counter and all of their memory. None of it ever stands still: a sum begins where there is room for it in the
+    queue at the end (:func:`hwgen.templates.pieces.collect`).
 
     Parameters
     ----------
@@ -216,10 +214,10 @@ class Mac(wiring.Component):
 
     Members
     -------
-    enable : out, whether a step can start in this cycle
+    ready : out, whether a step can start in this cycle
     step : in, start one if so
     last : out, a step started now ends a sum
-    x : in, the step's operands: those of a step at one enabled cycle are wanted from the next cycle to the next enabled one
+    x : in, the step's operands, in the cycle behind it
     o : the sums
     """
 
@@ -228,7 +226,7 @@ class Mac(wiring.Component):
         self.weights = weights
         super().__init__(
             {
-                "enable": Out(1),
+                "ready": Out(1),
                 "step": In(1),
                 "last": Out(1),
                 "x": In(data.ArrayLayout(params.operand.shape, params.lanes)),
@@ -247,13 +245,19 @@ class Mac(wiring.Component):
         weights = rom.read_port()
         count = Signal(range(p.steps))
         position = Signal.like(weights.addr, init=p.in_bram and 1 % p.depth)  # a step ahead of block RAM, which is farther away
-        m.d.comb += [weights.en.eq(self.enable), self.last.eq(count == p.steps - 1)]
-        with m.If(self.enable & self.step):
+        first, room, starts = Signal(init=1), Signal(), Signal()
+        m.d.comb += [
+            self.ready.eq(~first | room),
+            starts.eq(self.ready & self.step),
+            self.last.eq(count == p.steps - 1),
+        ]
+        with m.If(starts):
             m.d.sync += [
+                first.eq(self.last),
                 count.eq(Mux(self.last, 0, count + 1)),
                 position.eq(Mux(position == p.depth - 1, 0, position + 1)),
             ]
-        with m.If(self.enable & (self.step | (not p.in_bram))):
+        with m.If(starts | (not p.in_bram)):
             m.d.sync += weights.addr.eq(position)
 
         # Which stages hold a step, and which of these end a sum: memory, its output, way, operands, products, tree.
@@ -261,55 +265,33 @@ class Mac(wiring.Component):
         last = Signal(p.stages)
         read_x, way_x, x = (Signal(self.x.shape(), name=name, reset_less=True) for name in ("read_x", "way_x", "x"))
         read_w, way_w, w = (Signal(p.weight_bits, name=name, reset_less=True) for name in ("read_w", "way_w", "w"))
+        m.d.sync += [
+            valid.eq(Cat(starts, valid)),
+            last.eq(Cat(starts & self.last, last)),
+            read_x.eq(self.x),
+            read_w.eq(weights.data),
+            way_x.eq(read_x),
+            x.eq(way_x),
+            way_w.eq(read_w),
+            w.eq(way_w if p.in_bram else read_w),
+        ]
         products = [self._product(m, x, w, i) for i in range(p.multipliers)]
         sums = [self._sum(m, o, products[o * p.terms : (o + 1) * p.terms]) for o in range(p.outputs)]
-        with m.If(self.enable):
-            m.d.sync += [
-                valid.eq(Cat(self.step, valid)),
-                last.eq(Cat(self.step & self.last, last)),
-                read_x.eq(self.x),
-                read_w.eq(weights.data),
-                way_x.eq(read_x),
-                x.eq(way_x),
-                way_w.eq(read_w),
-                w.eq(way_w if p.in_bram else read_w),
-            ]
-        if p.holds:
-            self._accumulate(m, sums, valid[-1], last)
-        else:
-            m.d.comb += self.enable.eq(~self.o.valid | self.o.ready)
-            with m.If(self.enable):
-                m.d.sync += [self.o.valid.eq(valid[-1]), *(o.eq(s) for o, s in zip(self.o.payload, sums, strict=True))]
+        complete = last[-1]
+        if p.steps > 1:
+            sums, complete = self._accumulate(m, sums, valid[-1], last[-1]), Signal()
+            m.d.sync += complete.eq(last[-1])
+        m.d.comb += room.eq(collect(m, self.o, sums, complete, starts & first, p.sums))
         return m
 
-    def _accumulate(self, m: Module, values: list[Value], valid: Value, last: Signal) -> None:
-        """Accumulators, output, and whether the pipeline moves in the cycle after the next one.
-
-        That is decided before it is known whether the output will be taken in the next cycle, as if it were not.
-        """
+    def _accumulate(self, m: Module, values: list[Value], valid: Value, last: Value) -> list[Value]:
+        """The accumulators, which have a sum in the cycle after its last step is there."""
         totals = [Signal(self.params.accumulator.shape, name=f"total_{n}", reset_less=True) for n in range(len(values))]
-        outputs = [Signal.like(total, name=f"output_{n}") for n, total in enumerate(totals)]
         begin = Signal(init=1)
-        with m.If(self.enable & valid):
-            m.d.sync += begin.eq(last[-1])
+        with m.If(valid):
+            m.d.sync += begin.eq(last)
             m.d.sync += [total.eq(Mux(begin, 0, total) + value) for total, value in zip(totals, values, strict=True)]
-
-        complete, coming, soon, enable = Signal(), Signal(), Signal(init=1), Signal(init=1)
-        free = offer(m, self.o, outputs, complete)
-        with m.If(free):
-            m.d.sync += [output.eq(total) for output, total in zip(outputs, totals, strict=True)]
-        # Three sums find room: two at the output, one in the accumulators, where one may come in this cycle or the next.
-        there = [complete, self.o.valid, ~free, coming]
-        three = Value.cast(sum(there[1:], there[0])) >= 3
-        m.d.comb += [
-            self.enable.eq(enable),
-            coming.eq(Mux(enable, last[-1] | (soon & last[-2]), soon & last[-1])),
-        ]
-        m.d.sync += [
-            complete.eq((enable & last[-1]) | (complete & ~free)),
-            soon.eq(~(Cat(there).all() | (three & ~self.o.ready))),
-            enable.eq(soon),
-        ]
+        return totals
 
     def _product(self, m: Module, x: Any, w: Signal, index: int) -> Value:
         """The registered product ``index`` (output · terms + term); the last ``soft`` ones are made of LUTs."""
@@ -320,12 +302,11 @@ class Mac(wiring.Component):
         weight = w.word_select(index, p.weight.bits).as_signed()
         name, shape = f"product_{output}_{term}", signed(p.level_bits(0))
         if index >= p.multipliers - p.soft:
-            return soft_product(m, self.enable, operand, weight, name)[: shape.width].as_signed()
+            return soft_product(m, operand, weight, name)[: shape.width].as_signed()
         product: Value = operand * weight
         for stage in range(p.product_stages):
             register = Signal(shape, name=f"{name}_{stage}" if stage else name, reset_less=True)
-            with m.If(self.enable):
-                m.d.sync += register.eq(product)
+            m.d.sync += register.eq(product)
             product = register
         return product
 
@@ -335,8 +316,7 @@ class Mac(wiring.Component):
             nodes = []
             for i in range(0, len(values), 2):
                 node = Signal(signed(self.params.level_bits(level)), name=f"sum_{output}_{level}_{i // 2}", reset_less=True)
-                with m.If(self.enable):
-                    m.d.sync += node.eq(sum(values[i + 1 : i + 2], values[i]))
+                m.d.sync += node.eq(sum(values[i + 1 : i + 2], values[i]))
                 nodes.append(node)
             values = nodes
         return values[0]
@@ -345,6 +325,5 @@ class Mac(wiring.Component):
 def pass_through(m: Module, i: Any, mac: Mac) -> None:
     """Make each word of stream ``i`` one step of ``mac``."""
     x = Signal(mac.x.shape(), reset_less=True)
-    m.d.comb += [mac.step.eq(i.valid), i.ready.eq(mac.enable), mac.x.eq(x)]
-    with m.If(mac.enable):
-        m.d.sync += x.eq(i.payload)
+    m.d.comb += [mac.step.eq(i.valid), i.ready.eq(mac.ready), mac.x.eq(x)]
+    m.d.sync += x.eq(i.payload)

@@ -271,11 +271,10 @@ class MatrixVector(wiring.Component):
         m.d.comb += [
             mac.step.eq((fold != 0) | some),
             mac.x.eq(data.View(mac.x.shape(), get.data)),
-            get.en.eq(mac.enable),
-            first_read.eq(mac.enable & mac.step & (fold == 0)),
-            last_read.eq(mac.enable & mac.step & (fold == p.folds - 1)),
+            first_read.eq(mac.ready & mac.step & (fold == 0)),
+            last_read.eq(mac.ready & mac.step & (fold == p.folds - 1)),
         ]
-        with m.If(mac.enable & mac.step):
+        with m.If(mac.ready & mac.step):
             m.d.sync += get.addr.eq(get.addr + 1)
             with m.If(mac.last):
                 other = fold == p.folds - 1

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth import Module, Mux, Signal, Value
+from amaranth import Module, Mux, Signal, Value, unsigned
+from amaranth.lib.memory import Memory
 
 from ..arith import IntType
+from ..cost import Memories, Resources
 
-__all__ = ["check_counts", "check_rounding", "clamp_luts", "delay", "offer"]
+__all__ = ["check_counts", "check_rounding", "clamp_luts", "collect", "collected", "delay"]
 
 
 def check_counts(params: Any, *names: str) -> None:
@@ -43,39 +45,57 @@ def clamp_luts(bits: int, output: IntType, lo: int, hi: int) -> int:
     return min(15, 4 * beyond) + 6 * limits + output.bits if beyond or limits else 0
 
 
-def offer(m: Module, o: Any, results: Sequence[Signal], arrives: Value) -> Signal:
-    """Offer the results of a pipeline on stream ``o``; the register that says whether the pipeline moves.
+def collect(m: Module, o: Any, results: Sequence[Value], arrives: Value, begins: Value, depth: int) -> Signal:
+    """Offer what a pipeline that never stands still makes on stream ``o``; the register that says whether a word has room.
 
-    It stands still while one word is offered and the next one is there: behind it is a spare place, so that none of its
-    registers waits for ``o.ready`` in the same cycle.
+    Up to ``depth`` words are on their way through the pipeline or wait behind it, in look-up tables, until they are taken.
 
     Parameters
     ----------
     results
         Its last registers, an element each.
     arrives
-        Whether its next move brings a word there.
+        Whether they hold a word.
+    begins
+        Whether one begins its way, where there is room.
     """
-    move, offered, spare = Signal(init=1), Signal(), Signal()  # offered: by the pipeline; spare: by the spare place
-    offers, spares = Signal(), Signal()  # both in the next cycle
-    kept = [Signal.like(result, name=f"kept_{n}") for n, result in enumerate(results)]
+    word = Signal.like(o.payload)
+    m.submodules.results = queue = Memory(shape=unsigned(len(Value.cast(word))), depth=depth, init=[])
+    put, get = queue.write_port(), queue.read_port(domain="comb")
+    under_way, waiting = Signal(range(depth + 1)), Signal(range(depth + 1))
+    full, some, taken = Signal(), Signal(), Signal()
     m.d.comb += [
-        offers.eq(Mux(move, arrives, offered)),
-        spares.eq((spare | offered) & ~o.ready),
-        o.valid.eq(offered | spare),
-        *(element.eq(Mux(spare, k, r)) for element, k, r in zip(o.payload, kept, results, strict=True)),
+        taken.eq(some & o.ready),
+        put.en.eq(arrives),
+        *(element.eq(result) for element, result in zip(word, results, strict=True)),
+        put.data.eq(word),
+        o.valid.eq(some),
+        Value.cast(o.payload).eq(get.data),
     ]
-    m.d.sync += [offered.eq(offers), spare.eq(spares), move.eq(~(offers & spares))]
-    with m.If(~spare):
-        m.d.sync += [k.eq(r) for k, r in zip(kept, results, strict=True)]
-    return move
+    m.d.sync += [
+        under_way.eq(under_way + begins - taken),
+        full.eq(~taken & (full | (begins & (under_way == depth - 1)))),
+        waiting.eq(waiting + arrives - taken),
+        some.eq(arrives | (waiting > 1) | (some & ~taken)),
+    ]
+    for port, moves in ((put, arrives), (get, taken)):
+        with m.If(moves):
+            m.d.sync += port.addr.eq(Mux(port.addr == depth - 1, 0, port.addr + 1))
+    room = Signal()
+    m.d.comb += room.eq(~full)
+    return room
 
 
-def delay(m: Module, move: Value, value: Value, steps: int, name: str) -> Any:
-    """``value`` some steps of the pipeline later, which moves where ``move`` is 1."""
+def collected(bits: int, depth: int, memories: Memories) -> Resources:
+    """Of :func:`collect`, for words of so many bits: look-up tables that are read at once, two counts, two addresses."""
+    memory, address, count = memories.small(depth, bits), (depth - 1).bit_length(), depth.bit_length()
+    return Resources(lut=memory.lut + 3 * address + 6 * count + 6, ff=memory.ff - bits + 2 * address + 2 * count + 2)
+
+
+def delay(m: Module, value: Value, steps: int, name: str) -> Any:
+    """``value`` some cycles later."""
     for n in range(steps):
         delayed = Signal(value.shape(), name=f"{name}_{n + 1}", reset_less=True)
-        with m.If(move):
-            m.d.sync += delayed.eq(value)
+        m.d.sync += delayed.eq(value)
         value = delayed
     return value

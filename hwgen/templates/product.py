@@ -42,8 +42,8 @@ def product_resources(operand: IntType, weight: IntType) -> Resources:
     return Resources(lut=lut, ff=ff)
 
 
-def soft_product(m: Module, enable: Value, operand: Value, weight: Value, name: str) -> Signal:
-    """``operand · weight``, ``product_stages`` enabled cycles later: signed, of as many bits as both together.
+def soft_product(m: Module, operand: Value, weight: Value, name: str) -> Signal:
+    """``operand · weight``, ``product_stages`` cycles later: signed, of as many bits as both together.
 
     The weight's bits, two at a time, gate the operand (a carry cell's LUT4 adds two gated bits); the sums are added in pairs.
     The highest bit of a signed weight counts negative.
@@ -61,8 +61,7 @@ def soft_product(m: Module, enable: Value, operand: Value, weight: Value, name: 
 
     def register(value: Value, low: int, n: int, stage: int) -> Signal:
         part = Signal(signed(width + n + 1 - operand.shape().signed), name=f"{name}_{stage}_{low}", reset_less=True)
-        with m.If(enable):
-            m.d.sync += part.eq(value)
+        m.d.sync += part.eq(value)
         return part
 
     def pair(low: int, n: int) -> Value:

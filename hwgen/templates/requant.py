@@ -15,7 +15,7 @@ from ..arith import IntType, clamp, gives_way, round_half_even
 from ..cost import BLOCKS_18K, Cost, Memories, Resources, distinct, even, logic_memory
 from ..streams import Stream, Words, serve
 from .mac import LOGIC_DEPTH
-from .pieces import check_counts, check_rounding, clamp_luts, delay, offer
+from .pieces import check_counts, check_rounding, clamp_luts, collect, collected, delay
 from .product import product_resources, product_stages, soft_product
 from .settings import DEEP, DELTA, WINDOWS, Configurable, Rounding, Setting, may_give_way, rounding_of
 
@@ -147,6 +147,11 @@ class RequantParams:
         """Cycles from a word's last step to its output: memory, digit, adders, accumulation, quotient, rounding, clamp."""
         return 6 + self.levels
 
+    @property
+    def begun(self) -> int:
+        """Output words at most that have begun and not been taken: none waits if each is taken at once, with one to spare."""
+        return 2 - -self.latency // self.steps
+
     def _ranges(self) -> list[tuple[int, int]]:
         """What the running sum may be after each step, in units of that step; the last: ``mult * accumulator + offset``."""
         digit = (1 << self.digit) - 1
@@ -225,8 +230,8 @@ class RequantParams:
         return self._word(k) + 1
 
     def accepted(self, k: Any, port: int = 0) -> Any:
-        """The word in the holding register: of the output that is in its steps when output ``k + 1`` has followed."""
-        return self._word(k + 2 + (self.latency - 1) // self.steps) + 1
+        """The word in the holding register: of the output that has no room yet."""
+        return self._word(k + self.begun) + 1
 
     def _product(self) -> Resources:
         """Of accumulator and digit. Of a multiplier that is always the same, half of the bits are 0, as a rule."""
@@ -242,9 +247,9 @@ class RequantParams:
         """
         acc, total, quotient, serial = self.accumulator.bits, self.total.bits, self.quotient.bits, self.steps > 1
         product, output = self._product(), self.output.bits
-        lut = product.lut + even(total) + clamp_luts(quotient, self.output, self.lo, self.hi) + output
+        lut = product.lut + even(total) + clamp_luts(quotient, self.output, self.lo, self.hi)
         lut += total * (not self.uniform) + self.mult.bits - self.digit if serial else 0
-        ff = product.ff + 2 * acc + total + 2 * quotient + 2 * output
+        ff = product.ff + 2 * acc + total + 2 * quotient
         if serial:
             ff += max(0, self.digit * (self.steps - 1) - (self.shift if self.window < 0 else self.window))
         if self.window >= 0:
@@ -261,6 +266,7 @@ class RequantParams:
         lut += 2 * (self.rows.bit_length() + self.steps.bit_length() + self.folds.bit_length() + self.pe.bit_length()) + 6
         ff += sum((n - 1).bit_length() for n in (self.rows, self.steps, self.folds, self.kept)) + 3 * self.levels + 12
         resources = Resources(lut=lut, ff=ff) + self._scales(memories)
+        resources += collected(self.lanes * output, self.begun, memories)
         return Cost(cycles=self.outputs[0].words * self.steps, resources=resources)
 
     def _scales(self, memories: Memories) -> Resources:
@@ -283,8 +289,8 @@ class Requant(Configurable):
 
     A holding register feeds ``lanes`` accumulators at a time, ``steps`` cycles each, into a pipeline: scales from memory;
     sums of the accumulator gated by each bit of a digit; running sum that starts with the offset and moves down by a digit
-    in each step; quotient; rounding and fixes; clamp; :func:`hwgen.templates.pieces.offer`. What says that all of it moves and
-    that a word's steps end is a register.
+    in each step; quotient; rounding and fixes; clamp; :func:`hwgen.templates.pieces.collect`. The pipeline never stands still:
+    an output word's steps begin where it has room behind it.
 
     Members
     -------
@@ -299,18 +305,16 @@ class Requant(Configurable):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         p = self.params
-        results = [Signal(p.output.shape, name=f"clamped_{n}", reset_less=True) for n in range(p.lanes)]
-        ready = Signal(3)  # sum, quotient, result of a word
-        move = offer(m, self.o, results, ready[-1])
-
         # The holding register: its lowest lanes are in their steps.
         hold = [Signal(p.accumulator.shape, name=f"hold_{n}", reset_less=True) for n in range(p.kept)]
         full, step, row, left = Signal(), Signal(range(p.steps)), Signal(range(p.rows)), Signal(range(p.kept))
         next_full, next_step, next_left = Signal.like(full), Signal.like(step), Signal.like(left)
-        first, last = Signal(), Signal(init=p.steps == 1)
+        first, last = Signal(init=1), Signal(init=p.steps == 1)
         free, changes = Signal(init=1), Signal(init=1)  # if it moves another word may come; what is held changes
+        room, go, move = Signal(), Signal(), Signal()
         m.d.comb += [
-            first.eq(step == 0),
+            go.eq(full & (~first | room)),
+            move.eq(~full | room if p.steps == 1 else 1),  # else it is free, or changes, at a word's last step, which just goes
             self.i.ready.eq(move & free),
             next_full.eq(full),
             next_step.eq(step),
@@ -320,6 +324,7 @@ class Requant(Configurable):
             full.eq(next_full),
             step.eq(next_step),
             left.eq(next_left),
+            first.eq(next_step == 0),
             last.eq(next_step == p.steps - 1),
             free.eq(~next_full | ((next_step == p.steps - 1) & (next_left == 0))),
             changes.eq(~next_full | (next_step == p.steps - 1)),
@@ -327,7 +332,7 @@ class Requant(Configurable):
         with m.If(move & changes):
             shifted = [*hold[p.lanes :], *hold[len(hold) - p.lanes :]]  # the last ones do not matter
             m.d.sync += [a.eq(Mux(free, self.i.payload[n], shifted[n])) for n, a in enumerate(hold)]
-        with m.If(move & full):
+        with m.If(go):
             m.d.comb += next_step.eq(Mux(last, 0, step + 1))
             with m.If(last):
                 m.d.comb += next_left.eq(left - 1)
@@ -338,13 +343,13 @@ class Requant(Configurable):
         # Flags that travel with the pipeline: a step is there, it is a word's first, its last.
         stages = p.levels + 2
         valid, begin, end = (Signal(stages, name=n) for n in ("valid", "begin", "end"))
-        with m.If(move):
-            m.d.sync += [
-                valid.eq(Cat(full, valid)),
-                begin.eq(Cat(first, begin)),
-                end.eq(Cat(last, end)),
-                ready.eq(Cat(valid[-1] & end[-1], ready)),
-            ]
+        ready = Signal(3)  # sum, quotient, result of a word
+        m.d.sync += [
+            valid.eq(Cat(go, valid)),
+            begin.eq(Cat(first, begin)),
+            end.eq(Cat(last, end)),
+            ready.eq(Cat(valid[-1] & end[-1], ready)),
+        ]
         settings = self.set(m)
         lo, hi = (settings.get(name, getattr(p, name)) for name in ("lo", "hi"))
 
@@ -352,17 +357,18 @@ class Requant(Configurable):
             fixed = Value.cast(gives_way(total, p.shift, p.window, p.odd))
             return may_give_way(total, p, settings) if settings else fixed
 
-        scales = self._memory(m, move, row)
-        here = delay(m, move, row, 1, "row") if p.fixes else row
+        scales = self._memory(m, row)
+        here = delay(m, row, 1, "row") if p.fixes else row
+        results = []
         for lane in range(p.lanes):
-            acc = delay(m, move, hold[lane], 1, f"acc_{lane}")
-            total = self._multiply(m, move, lane, acc, scales.word_select(lane, p.mult.bits + p.offset.bits), valid, begin)
-            delta = (self._chosen if settings else self._fix)(m, move, lane, acc, here, settings)
-            quotient = delay(m, move, (total >> p.shift)[: p.quotient.bits].as_signed(), 1, f"quotient_{lane}")
-            less = delay(m, move, Value.cast(tie(total)), 1, f"less_{lane}")
-            result = delay(m, move, quotient - less + delta, 1, f"result_{lane}")
-            with m.If(move):
-                m.d.sync += results[lane].eq(clamp(result, lo, hi))
+            acc = delay(m, hold[lane], 1, f"acc_{lane}")
+            total = self._multiply(m, lane, acc, scales.word_select(lane, p.mult.bits + p.offset.bits), valid, begin)
+            delta = (self._chosen if settings else self._fix)(m, lane, acc, here, settings)
+            quotient = delay(m, (total >> p.shift)[: p.quotient.bits].as_signed(), 1, f"quotient_{lane}")
+            less = delay(m, Value.cast(tie(total)), 1, f"less_{lane}")
+            result = delay(m, quotient - less + delta, 1, f"result_{lane}")
+            results.append(clamp(result, lo, hi))
+        m.d.comb += room.eq(collect(m, self.o, results, ready[-1], go & first, p.begun))
         return m
 
     def _words(self, m: Module) -> Any:
@@ -376,7 +382,7 @@ class Requant(Configurable):
             m.d.sync += fold.eq(Mux(fold == p.folds - 1, 0, fold + 1))
         return Mux(fold == p.folds - 1, rest, words)
 
-    def _memory(self, m: Module, move: Value, row: Signal) -> Value:
+    def _memory(self, m: Module, row: Signal) -> Value:
         """A row of scales, a cycle after its number: for each lane ``mult``, and ``offset`` above it."""
         p = self.params
         bits = p.mult.bits + p.offset.bits
@@ -389,48 +395,46 @@ class Requant(Configurable):
         words += [0] * (DEEP - len(words) if p.programmable else 0)
         m.submodules.rom = rom = Memory(shape=unsigned(p.lanes * bits), depth=len(words), init=words, attrs=style)
         port = rom.read_port()
-        m.d.comb += [port.addr.eq(row), port.en.eq(move)]
+        m.d.comb += port.addr.eq(row)
         return port.data
 
-    def _multiply(self, m: Module, move: Value, lane: int, acc: Signal, scale: Value, valid: Signal, begin: Signal) -> Value:
+    def _multiply(self, m: Module, lane: int, acc: Signal, scale: Value, valid: Signal, begin: Signal) -> Value:
         """``mult * acc + offset``, complete one cycle after a word's last step has left the adders."""
         p = self.params
-        acc = delay(m, move, acc, 1, f"operand_{lane}")
+        acc = delay(m, acc, 1, f"operand_{lane}")
         mult = Signal(p.mult.bits, name=f"mult_{lane}", reset_less=True)
-        with m.If(move):
-            m.d.sync += mult.eq(scale if p.steps == 1 else Mux(begin[0], scale, mult >> p.digit))
-        offset = delay(m, move, scale[p.mult.bits :].as_signed(), 1 + p.levels, f"offset_{lane}")
+        m.d.sync += mult.eq(scale if p.steps == 1 else Mux(begin[0], scale, mult >> p.digit))
+        offset = delay(m, scale[p.mult.bits :].as_signed(), 1 + p.levels, f"offset_{lane}")
 
-        product = soft_product(m, move, acc, mult[: p.digit], f"product_{lane}")
+        product = soft_product(m, acc, mult[: p.digit], f"product_{lane}")
         total = Signal(p.total.shape, name=f"total_{lane}", reset_less=True)
         if p.steps == 1:
-            with m.If(move):
-                m.d.sync += total.eq(product + offset)
+            m.d.sync += total.eq(product + offset)
             return total
         low = Signal(p.digit * (p.steps - 1), name=f"low_{lane}", reset_less=True)
-        with m.If(move & valid[-1]):
+        with m.If(valid[-1]):
             m.d.sync += [
                 total.eq(Mux(begin[-1], offset, total >> p.digit) + product),
                 low.eq(Cat(low, total[: p.digit])[p.digit :]),
             ]
         return Cat(low, total).as_signed()
 
-    def _chosen(self, m: Module, move: Value, lane: int, acc: Signal, row: Signal, settings: dict[str, Value]) -> Any:
+    def _chosen(self, m: Module, lane: int, acc: Signal, row: Signal, settings: dict[str, Value]) -> Any:
         """What the settings say is to be added to the quotient of ``acc``: at most one fix is for it."""
         p = self.params
         delta: Any = Const(0, DELTA.bits)
         for n in range(p.fixes):
             here = (settings[f"row_{n}"] == row) & (settings[f"lane_{n}"] == lane)
-            hit = delay(m, move, (settings[f"accumulator_{n}"] == acc) & here, p.levels + 2, f"fix_{n}_{lane}")
+            hit = delay(m, (settings[f"accumulator_{n}"] == acc) & here, p.levels + 2, f"fix_{n}_{lane}")
             delta = delta | Mux(hit, settings[f"delta_{n}"].as_unsigned(), 0)
-        return delay(m, move, delta[: DELTA.bits], 1, f"delta_{lane}").as_signed()
+        return delay(m, delta[: DELTA.bits], 1, f"delta_{lane}").as_signed()
 
-    def _fix(self, m: Module, move: Value, lane: int, acc: Signal, row: Signal, settings: dict[str, Value]) -> Any:
+    def _fix(self, m: Module, lane: int, acc: Signal, row: Signal, settings: dict[str, Value]) -> Any:
         """What the contents say, as logic."""
         p = self.params
         delta = Const(0)
         for n, (channel, value, change) in enumerate(self.scales.fixes.tolist()):
             if channel % p.lanes == lane:
-                hit = delay(m, move, (acc == value) & (row == channel // p.lanes), p.levels + 3, f"fix_{n}")
+                hit = delay(m, (acc == value) & (row == channel // p.lanes), p.levels + 3, f"fix_{n}")
                 delta = delta + Mux(hit, change, 0)
         return delta

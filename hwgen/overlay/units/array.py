@@ -90,7 +90,7 @@ class MultiplierArray(wiring.Component):
         """The last ``soft`` ones are made of LUTs."""
         e = self.engine
         if number >= e.rows * e.columns - e.soft:
-            return soft_product(m, 1, x, weight, name)
+            return soft_product(m, x, weight, name)
         value: Any = x * weight
         for stage in range(product_stages(WEIGHT) if e.soft else 1):
             register = Signal(signed(16), name=f"{name}_{stage}", reset_less=True)

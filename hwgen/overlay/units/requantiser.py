@@ -95,7 +95,7 @@ class Lane(wiring.Component):
         mult = Signal(MULT_BITS, reset_less=True)
         now = Mux(self.begin, self.scale.mult, mult)
         m.d.sync += mult.eq(now >> digit)
-        product = soft_product(m, 1, self.sum, now[:digit], "product")
+        product = soft_product(m, self.sum, now[:digit], "product")
         begin, valid = delayed(m, self.begin, stages, "begin"), delayed(m, self.valid, stages, "valid")
         offset = delayed(m, self.scale.offset, stages, "offset")
 
