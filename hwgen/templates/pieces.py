@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth import Module, Mux, Signal, Value, unsigned
+from amaranth import Module, Signal, Value, unsigned
 from amaranth.lib.memory import Memory
 
 from ..arith import IntType
@@ -60,13 +60,13 @@ def collect(m: Module, o: Any, results: Sequence[Value], arrives: Value, begins:
         Whether one begins its way, where there is room.
     """
     word = Signal.like(o.payload)
-    m.submodules.results = queue = Memory(shape=unsigned(len(Value.cast(word))), depth=depth, init=[])
+    m.submodules.results = queue = Memory(shape=unsigned(len(Value.cast(word))), depth=_rounded(depth), init=[])
     put, get = queue.write_port(), queue.read_port(domain="comb")
     under_way, waiting = Signal(range(depth + 1)), Signal(range(depth + 1))
     full, some, taken = Signal(), Signal(), Signal()
     m.d.comb += [
         taken.eq(some & o.ready),
-        put.en.eq(arrives),
+        put.en.eq(arrives & ~(some & (put.addr == get.addr))),  # always room; so what is offered stays, whatever arrives
         *(element.eq(result) for element, result in zip(word, results, strict=True)),
         put.data.eq(word),
         o.valid.eq(some),
@@ -80,7 +80,7 @@ def collect(m: Module, o: Any, results: Sequence[Value], arrives: Value, begins:
     ]
     for port, moves in ((put, arrives), (get, taken)):
         with m.If(moves):
-            m.d.sync += port.addr.eq(Mux(port.addr == depth - 1, 0, port.addr + 1))
+            m.d.sync += port.addr.eq(port.addr + 1)
     room = Signal()
     m.d.comb += room.eq(~full)
     return room
@@ -88,8 +88,13 @@ def collect(m: Module, o: Any, results: Sequence[Value], arrives: Value, begins:
 
 def collected(bits: int, depth: int, memories: Memories) -> Resources:
     """Of :func:`collect`, for words of so many bits: look-up tables that are read at once, two counts, two addresses."""
-    memory, address, count = memories.small(depth, bits), (depth - 1).bit_length(), depth.bit_length()
+    memory, address, count = memories.small(_rounded(depth), bits), (depth - 1).bit_length(), depth.bit_length()
     return Resources(lut=memory.lut + 3 * address + 6 * count + 6, ff=memory.ff - bits + 2 * address + 2 * count + 2)
+
+
+def _rounded(depth: int) -> int:
+    """The next power of two, so that addresses go round by themselves."""
+    return 1 << (depth - 1).bit_length()
 
 
 def delay(m: Module, value: Value, steps: int, name: str) -> Any:

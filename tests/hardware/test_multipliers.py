@@ -42,7 +42,7 @@ def yosys(script, folder):
 OPERAND, WEIGHT = IntType(4), IntType(3)
 
 
-def netlist(folder, operand=OPERAND, *, shared=False, resets=False, read_early=False, apart=False):
+def netlist(folder, operand=OPERAND, *, shared=False, resets=False, read_early=False, apart=False, always=False):
     """Two multipliers with registers around, synthesised.
 
     Parameters
@@ -55,11 +55,14 @@ def netlist(folder, operand=OPERAND, *, shared=False, resets=False, read_early=F
         The products are read before their registers, too.
     apart
         The products' registers have another enable.
+    always
+        No register has an enable.
     """
     m = Module()
     m.domains.sync = clocked = ClockDomain(reset_less=not resets)
     enable, other = Signal(), Signal()
     ports = [enable, other, clocked.clk] + ([clocked.rst] if resets else [])
+    enable = 1 if always else enable
     held_x = None
     for k in range(2):
         x, w = Signal(operand.shape, name=f"x{k}"), Signal(WEIGHT.shape, name=f"w{k}")
@@ -109,6 +112,7 @@ def types(module):
         ({"resets": True}, 2, 4),
         ({"read_early": True}, 4, 2),
         ({"apart": True}, 4, 2),
+        ({"always": True}, 6, 0),
     ],
 )
 def test_same_behaviour(case, registers, left, tmp_path):
