@@ -231,7 +231,7 @@ def _routed(
                     with log.open("a") as said:
                         print(f"not kept in {root}: {error.strerror}", file=said)
         report = json.loads((work / route.report).read_text())
-        if all(clock["achieved"] >= clock["constraint"] for clock in report["fmax"].values()):
+        if all(clock["achieved"] >= min(clock["constraint"], mhz) for clock in report["fmax"].values()):
             return Resources(**json.loads((work / "used.json").read_text())), report, seed
         best = max(best, (_fmax(report), report), key=lambda found: found[0])
     longest = ", ".join(f"{part.stage or 'top'} {part.ns:g} ns" for part in _critical_path(best[1], {}))
