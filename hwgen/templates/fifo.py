@@ -37,7 +37,7 @@ class FifoParams:
     registered: bool = False
 
     def __post_init__(self) -> None:
-        least = 5 if self.registered else 3
+        least = 6 if self.registered else 3
         if self.depth < least:
             raise ValueError(f"depth must be at least {least}, not {self.depth!r}")
 
@@ -133,14 +133,15 @@ class Fifo(wiring.Component):
         """Registers before and behind the memory, and before all that counts.
 
         ``taken``: a word is on its way to the memory, ``held``: one is read. ``waiting`` words are in the memory, where the
-        reader finds them from the cycle after they were written on; ``used`` have a place there.
+        reader finds them from the cycle after they were written on; ``used`` have a place there. Both count a word that is read
+        until the cycle after that (``gone``).
         """
         size, bits = self.params.depth - REGISTERS, self.params.stream.bits
         m.submodules.storage = storage = Memory(shape=unsigned(bits), depth=size, init=[], attrs={"no_rw_check": 1})
         put, get = storage.write_port(), storage.read_port()
         before, word = Signal(bits, reset_less=True), Signal(bits, reset_less=True)
-        take, taken, read, held, free, some, full = (
-            Signal(name=name) for name in ("take", "taken", "read", "held", "free", "some", "full")
+        take, taken, read, gone, held, free, some, full = (
+            Signal(name=name) for name in ("take", "taken", "read", "gone", "held", "free", "some", "full")
         )
         waiting, used = Signal(range(size + 1)), Signal(range(size + 1))
         m.d.comb += [
@@ -155,12 +156,13 @@ class Fifo(wiring.Component):
         ]
         m.d.sync += [
             taken.eq(take),
+            gone.eq(read),
             before.eq(self.i.payload),
             held.eq(read | (held & ~free)),
-            waiting.eq(waiting + taken - read),
-            used.eq(used + take - read),
-            some.eq(taken | (waiting > 1) | (some & ~read)),
-            full.eq(~read & (full | (take & (used == size - 1)))),
+            waiting.eq(waiting + taken - gone),
+            used.eq(used + take - gone),
+            some.eq(taken | (waiting > 2) | ((waiting == 2) & ~(gone & read)) | ((waiting == 1) & ~gone & ~read)),
+            full.eq(~gone & (full | (take & (used == size - 1)))),
         ]
         with m.If(taken):
             m.d.sync += put.addr.eq(Mux(put.addr == size - 1, 0, put.addr + 1))

@@ -237,12 +237,14 @@ class MatrixVector(wiring.Component):
         last_read = Signal()
 
         # Input words are shifted in from above; the last of an operand word goes to the memory with its predecessors.
-        complete = Signal(init=p.packing == 1)
-        full = Signal()
+        complete, next_complete = Signal(init=p.packing == 1), Signal()
+        full, next_full = Signal(), Signal()
+        ready = Signal(init=1)  # not both
         transfer = Signal()
         word = Value.cast(self.i.payload)
         m.d.comb += [
-            self.i.ready.eq(~(complete & full)),
+            next_complete.eq(complete),
+            self.i.ready.eq(ready),
             transfer.eq(self.i.valid & self.i.ready),
             write.eq(transfer & complete),
             put.en.eq(write),
@@ -259,8 +261,8 @@ class MatrixVector(wiring.Component):
                     before.eq(Cat(before, word) >> len(word)),
                     shifted.eq(Mux(complete, 0, shifted + 1)),
                     position.eq(Mux(position == p.words - 1, 0, position + 1)),
-                    complete.eq((~complete & (shifted == p.packing - 2)) | (position == p.words - 2)),
                 ]
+                m.d.comb += next_complete.eq((~complete & (shifted == p.packing - 2)) | (position == p.words - 2))
         with m.If(write):
             m.d.sync += put.addr.eq(Mux(put.addr == size - 1, 0, put.addr + 1))
 
@@ -286,9 +288,12 @@ class MatrixVector(wiring.Component):
 
         waiting = Signal(range(size + 1))
         used = Signal(range(size + 1))
+        m.d.comb += next_full.eq(~last_read & (full | (write & (used == size - 1))))
         m.d.sync += [
             waiting.eq(waiting + write - first_read),
             used.eq(used + write - last_read),
             some.eq(write | (waiting > 1) | (some & ~first_read)),
-            full.eq(~last_read & (full | (write & (used == size - 1)))),
+            complete.eq(next_complete),
+            full.eq(next_full),
+            ready.eq(~(next_complete & next_full)),
         ]

@@ -112,7 +112,7 @@ MATRIX = {"operand": BIT, "weight": S2, "accumulator": IntType(4)}
 
 CASES = {
     "fifo": Case(params=FifoParams(stream=bits(1, 4), depth=3), moves=True),
-    "fifo_registered": Case(params=FifoParams(stream=bits(1, 4), depth=5, registered=True), moves=True),
+    "fifo_registered": Case(params=FifoParams(stream=bits(1, 4), depth=6, registered=True), moves=True),
     "fork": Case(params=ForkParams(stream=bits(1, 3), branches=2), moves=True),
     "width joins": Case(params=WidthParams(stream=bits(1, 6), lanes=3), moves=True),
     "width splits": Case(params=WidthParams(stream=bits(3, 2), lanes=1), moves=True),

@@ -55,8 +55,9 @@ class Ecp5:
     def route_arguments(self, route: Route) -> Sequence[str]:
         return [
             *self.options, "--json", str(route.netlist), "--lpf", str(route.constraints), "--textcfg",
-            str(route.configuration), "--report", str(route.report), "--freq", f"{MARGIN * route.mhz:g}", "--seed", str(route.seed),
-            "--timing-allow-fail", "--placer", "static", "--router", "router2", *(["--tmg-ripup"] if route.insist else []),
+            str(route.configuration), "--report", str(route.report), "--freq", f"{MARGIN * route.mhz:g}",
+            "--seed", str(route.seed), "--timing-allow-fail", "--placer", "static", "--router", "router2",
+            *(["--tmg-ripup"] if route.insist else []),
         ]  # fmt: skip
 
     def pack_arguments(self, configuration: Path, bitstream: Path) -> Sequence[str]:
