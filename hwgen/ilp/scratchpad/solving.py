@@ -43,6 +43,7 @@ def minimise(cp: cp_model.CpModel, cost: cp_model.LinearExprT, limit: Limit, mos
     solver.parameters.random_seed = 0
     solver.parameters.num_workers = 1
     solver.parameters.max_deterministic_time = max(0.0, min(most, limit.left))
+    solver.parameters.linearization_level = 2  # without it bounds of orders stall
     solver.parameters.catch_sigint_signal = False  # it would end by taking Python's own handler away
     status = solver.solve(cp)
     limit.left -= solver.response_proto.deterministic_time
