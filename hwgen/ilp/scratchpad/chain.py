@@ -4,7 +4,7 @@ Such a chain divides time; each other operator runs in some slot between two of 
 as they do in a schedule. Of what runs in the same slot the order is left open; only what lies through the whole slot counts
 against its room. So everything that a schedule may do is allowed here, and the fewest bytes are a lower bound. Steps and
 positions are few, since the chain is long: networks of hundreds of operators are one model. Where the bound is not met, slots
-get steps for one operator each, in front of the one that takes all others; with as many as operators the model is exact.
+get steps in which bytes count, too, before the one that leaves the order open; with as many as operators the model is exact.
 """
 
 from bisect import bisect_left, bisect_right
@@ -54,10 +54,10 @@ class Along:
 
 
 def best_along_chain(
-    problem: Problem, hint: Sequence[int], stays: Collection[Run], singles: Mapping[int, int], limit: Limit, most: float
+    problem: Problem, hint: Sequence[int], stays: Collection[Run], strict: Mapping[int, int], limit: Limit, most: float
 ) -> Along | None:
-    """``hint``: an order, with what ``stays`` in it; ``singles``: steps for one operator each, of slots. None: out of time."""
-    times = _times(problem, singles)
+    """``hint``: an order, with what ``stays`` in it; ``strict``: how many steps of a slot count bytes. None: out of time."""
+    times = _times(problem, strict)
     model = _Model(problem, times)
     model.hint(hint, stays)
     answer = minimise(model.cp, model.cost, limit, most)
@@ -67,7 +67,7 @@ def best_along_chain(
     order = sorted(problem.program_order, key=lambda number: (step[number], number))
     ordered = [step[number] for number in order]
     slots = {k: range(bisect_left(ordered, steps[0]), bisect_right(ordered, steps[-1])) for k, steps in times.slots.items()}
-    return Along(order=tuple(order), bound=answer.bound * unit_of(problem), slots=slots)
+    return Along(order=tuple(order), bound=answer.bound * model.unit, slots=slots)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class _Times:
     Parameters
     ----------
     slots
-        The steps of each slot in which anything may run; the last one takes any number of operators, the others one.
+        The steps of each slot in which anything may run; the last one leaves the order open.
     allowed
         The steps in which each operator may run.
     """
@@ -87,8 +87,8 @@ class _Times:
     allowed: tuple[tuple[int, ...], ...]
 
     @cached_property
-    def crowded(self) -> frozenset[int]:
-        """Steps that take any number of operators."""
+    def loose(self) -> frozenset[int]:
+        """Steps that leave the order of what runs in them open."""
         return frozenset(steps[-1] for steps in self.slots.values())
 
     def of(self, order: Sequence[int]) -> list[int]:
@@ -105,7 +105,7 @@ class _Times:
         return found
 
 
-def _times(problem: Problem, singles: Mapping[int, int]) -> _Times:
+def _times(problem: Problem, strict: Mapping[int, int]) -> _Times:
     before = ancestors(problem, problem.program_order)
     chain = _heaviest_chain(problem, before)
     others = [number for number in problem.program_order if number not in chain]
@@ -119,7 +119,7 @@ def _times(problem: Problem, singles: Mapping[int, int]) -> _Times:
     slots, step = {}, 0
     for slot in range(len(chain) + 1):
         if slot in used:
-            slots[slot] = range(step, step + singles.get(slot, 0) + 1)
+            slots[slot] = range(step, step + strict.get(slot, 0) + 1)
             step = slots[slot].stop
         if slot < len(chain):
             allowed[chain[slot]] = (step,)
@@ -156,7 +156,7 @@ class _Model:
             for user in problem.users[t]:
                 if user != maker:
                     self._precede(maker, user)
-        self._crowd()
+        self._fill()
         self.cost = cp_model.LinearExpr.sum([self._tensor(t) for t, users in enumerate(problem.users) if users])
         self.cp.add(self.cost >= 0)
         self._rooms()
@@ -183,18 +183,16 @@ class _Model:
     def _precede(self, one: int, other: int) -> None:
         for step in self.times.allowed[other]:
             if step <= self.times.allowed[one][-1]:
-                same = step in self.times.crowded
-                self.cp.add_implication(self.by(other, step), self.by(one, step if same else step - 1))
+                self.cp.add_implication(self.by(other, step), self.by(one, step))
 
-    def _crowd(self) -> None:
-        """One operator in each step but the last of a slot, and none where there was none in the step before."""
+    def _fill(self) -> None:
+        """Nothing runs in a step of a slot if nothing does in the one before: which are empty makes no difference."""
         in_step: dict[int, list[cp_model.IntVar]] = {}
         for row in self.runs:
             for step, runs in row.items():
                 in_step.setdefault(step, []).append(runs)
         for steps in self.times.slots.values():
             for step in steps[:-1]:
-                self.cp.add_at_most_one(in_step[step])
                 for runs in in_step[step + 1]:
                     self.cp.add_bool_or([~runs, *in_step[step]])
 
@@ -225,7 +223,7 @@ class _Model:
         return cp_model.LinearExpr.sum(cost)
 
     def _rooms(self) -> None:
-        """Bytes in each step; where several operators may run, beside each of them what is there before, through, and after."""
+        """Bytes in each step; in a loose one beside each operator only what is there before, meanwhile and after."""
         problem, there = self.problem, self.there
         sizes = [tensor.size // self.unit for tensor in problem.tensors]
         by_step: dict[int, list[int]] = {}
@@ -233,17 +231,17 @@ class _Model:
             by_step.setdefault(step, []).append(t)
         through = {}
         for step, tensors in by_step.items():
-            if step not in self.times.crowded:
+            if step not in self.times.loose:
                 self._fit([(there[t, step], sizes[t]) for t in tensors], problem.budget)
                 continue
             for t in tensors:
                 if (t, step - 1) in there and (t, step + 1) in there:
                     through[t, step] = self.cp.new_bool_var("")
-                    absent = [self.retrieved[t, step], self.retrieved[t, step + 1], ~there[t, step - 1], ~there[t, step + 1]]
+                    absent = [~there[t, step - 1], self.retrieved[t, step], ~there[t, step + 1]]
                     self.cp.add_bool_or([through[t, step], *absent])
         for number, row in enumerate(self.runs):
             for step, runs in row.items():
-                if step in self.times.crowded:
+                if step in self.times.loose:
                     beside = [t for t in by_step[step] if t not in problem.operators[number].tensors and (t, step) in through]
                     room = problem.budget - problem.working_set(number)
                     self._fit([(through[t, step], sizes[t]) for t in beside], room, runs)

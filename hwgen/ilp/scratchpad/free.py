@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from .chain import best_along_chain
 from .fixed import Choice, best_gaps
 from .ordering import Ordered, best_order
-from .peak import peak_of_part
 from .placing import Run, runs
 from .precedence import parts, positions
 from .problem import Problem
@@ -75,29 +74,30 @@ def _solve(problem: Problem, limit: Limit) -> Ordered:
     if sum(map(len, everywhere)) <= WHOLE:
         return best_order(problem, order, search.stays(), everywhere, limit, SHARE)
     _along_chain(search)
-    if not search.over:
-        search.offer(peak_of_part(problem, limit).order)
     _by_windows(search)
     return Ordered(order=search.order, bound=search.bound)
 
 
 def _along_chain(search: _Search) -> None:
-    """The model along a chain, finer where operators of one slot are in each other's way, until the bound is met."""
-    problem, limit = search.problem, search.limit
-    singles: dict[int, int] = {}
-    while not search.over:
-        along = best_along_chain(problem, search.order, search.stays(), singles, limit, SHARE)
+    """The model along a chain, finer where operators of one slot are in each other's way, until the bound is met.
+
+    At most half of the time, so that windows have the other.
+    """
+    problem, limit, half = search.problem, search.limit, search.limit.left / 2
+    strict: dict[int, int] = {}
+    while not search.over and limit.left > half:
+        along = best_along_chain(problem, search.order, search.stays(), strict, limit, SHARE)
         if along is None:
             return
         search.bound = max(search.bound, along.bound)
         this = _Search(problem, limit, along.order, best_gaps(problem, along.order, limit))
         this.offer(best_order(problem, this.order, this.stays(), along.positions, limit, SHARE).order)
         search.offer(this.order)
-        crowded = {k: steps for k, steps in along.slots.items() if len(steps) > singles.get(k, 0) + 1}
+        crowded = {k: steps for k, steps in along.slots.items() if len(steps) > strict.get(k, 0) + 1}
         bad = {k for k, steps in crowded.items() if any(d.start < steps.stop and d.stop > steps.start for d in this.dropped())}
         if not crowded:
             return
-        singles.update({k: len(crowded[k]) - 1 for k in bad or crowded})
+        strict.update({k: len(crowded[k]) - 1 for k in bad or crowded})
 
 
 def _by_windows(search: _Search) -> None:

@@ -80,7 +80,7 @@ def _join(problem: Problem, readers: dict[int, list[int]], a: _Joined, b: _Joine
     if problem.tensors[link].output:
         return None
     size, total = problem.tensors[link].size, problem.total
-    own = [t for t in a.inputs if len(readers[t]) == 1 and not problem.tensors[t].external]
+    own = [t for t in a.inputs if len(readers[t]) == 1]
     shared = total(a.inputs) - total(own)
     others = tuple(t for t in b.inputs if t != link)
     up = not others and b.room <= a.room - shared and total(b.outputs) <= size
