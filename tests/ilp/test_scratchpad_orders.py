@@ -88,7 +88,7 @@ def test_along_chain(monkeypatch, make):
     """Proven without the model that has all orders in it."""
     monkeypatch.setattr(free, "WHOLE", 0)
     moving = 0
-    for seed in range(50):
+    for seed in range(90):
         problem = replace(make(seed, 7), reorder=True)
         found, fewest = free.find_order(problem, Limit(20)), over_all_orders(problem)
         assert (found.bound, fixed.best_gaps(problem, found.order, Limit(20)).value) == (fewest, fewest)
