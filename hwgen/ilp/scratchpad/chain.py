@@ -60,7 +60,7 @@ def best_along_chain(
     times = _times(problem, strict)
     model = _Model(problem, times)
     model.hint(hint, stays)
-    answer = minimise(model.cp, model.cost, limit, most)
+    answer = minimise(model.cp, model.cost, limit, most, linear=True)
     if not answer.found:
         return None
     step = [next(s for s, runs in row.items() if answer[runs]) for row in model.runs]
