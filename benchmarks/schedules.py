@@ -34,11 +34,11 @@ def networks() -> Iterator[tuple[str, onnx.ModelProto]]:
 
 
 def sizes(problem: Problem) -> dict[int, str]:
-    """The scratchpads for a network, and which rules give each."""
+    """The scratchpads for a network, and which rules give each; a peak that may be too large has a question mark."""
     largest = max(map(problem.working_set, problem.program_order))
-    peak = least_peak(problem, SECONDS).bytes
+    peak = least_peak(problem, SECONDS)
     found: dict[int, str] = {}
-    for rule, size in (("R", largest), ("H", (largest + peak) // 2), ("P", peak)):
+    for rule, size in (("R", largest), ("H", (largest + peak.bytes) // 2), ("P" if peak.proven else "P?", peak.bytes)):
         found[size] = found.get(size, "") + rule
     return found
 
