@@ -6,16 +6,19 @@ from pathlib import Path
 import onnx
 import pytest
 
-from benchmarks.networks import resnet50
+from benchmarks.networks import amoebanet, resnet50, transformer
+from hwgen.frontend.footprint import footprint
 
-DENSENET = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light" / "light_densenet121.onnx"
+LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    path = tmp_path_factory.mktemp("models") / "resnet50.onnx"
-    onnx.save(resnet50(), path)
-    return {"resnet50": path, "densenet121": DENSENET}
+    paths = {name: LIGHT / f"light_{name}.onnx" for name in ("densenet121", "shufflenet")}
+    for make in (resnet50, amoebanet, transformer):
+        paths[make.__name__] = tmp_path_factory.mktemp("models") / f"{make.__name__}.onnx"
+        onnx.save(make(), paths[make.__name__])
+    return paths
 
 
 @pytest.mark.parametrize(
@@ -38,6 +41,28 @@ def test_proven_optima(hwgen, models, name, options, kib, least):
     assert (said["external_bytes"], said["bound"], said["proven"]) == (least, least, True)
     assert said["baseline_bytes"] >= least
     assert said["compulsory_bytes"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "kib", "least"),
+    [
+        ("resnet50", ["--weights"], 2426.5, 602_112),
+        ("shufflenet", [], 686, 37_632),
+        ("amoebanet", [], 588, 401_408),
+        ("transformer", ["--weights"], 1344, 2_097_152),
+    ],
+)
+def test_proven_over_all_orders(hwgen, models, name, options, kib, least):
+    """Small parts as a whole, large ones along a chain."""
+    code, out, err = hwgen("schedule", models[name], "--scratchpad", kib, *options, "--reorder", "--json")
+    assert (code, err) == (0, "")
+    said = json.loads(out)
+    assert (said["external_bytes"], said["bound"], said["proven"]) == (least, least, True)
+
+
+def test_operators_of_the_file_by_themselves():
+    joined, separate = footprint(resnet50()), footprint(resnet50(), join=False)
+    assert len(separate.operators) - len(joined.operators) == sum(n.op_type == "Relu" for n in resnet50().graph.node)
 
 
 def test_screen(hwgen, models):

@@ -62,13 +62,15 @@ class _Step:
     outputs: list[str]
 
 
-def footprint(model: onnx.ModelProto, *, bits: int = 8, weights: bool = False) -> Footprint:
+def footprint(model: onnx.ModelProto, *, bits: int = 8, weights: bool = False, join: bool = True) -> Footprint:
     """Operators and tensors of ``model``, each element of ``bits`` bits, a batch of symbolic size being 1.
 
     Parameters
     ----------
     weights
         Whether constants of more than one dimension have to be in the scratchpad, too. Vectors (biases, scales) never have to.
+    join
+        Whether what works on one element at a time becomes part of the operator before it.
 
     Raises
     ------
@@ -79,7 +81,7 @@ def footprint(model: onnx.ModelProto, *, bits: int = 8, weights: bool = False) -
         raise ValueError(f"bits must be positive, not {bits}")
     shapes = Shapes.of(model)
     steps, outputs = _read(shapes)
-    steps = _needed(_join(steps, outputs, shapes), outputs)
+    steps = _needed(_join(steps, outputs, shapes) if join else steps, outputs)
     if not steps:
         raise HwgenError("the network has no operators that compute anything")
     numbers: dict[str, int] = {}

@@ -44,7 +44,7 @@ def best_order(
     for key, variable in there.items():
         cp.add_hint(variable, key in present)
     grid.hint(hint)
-    answer = minimise(cp, cost, limit, most)
+    answer = minimise(cp, cost, limit, most, linear=True)
     if not answer.found:
         return Ordered(order=tuple(hint), bound=0)
     return Ordered(order=grid.order(answer), bound=answer.bound * unit_of(problem))

@@ -8,6 +8,7 @@ from ortools.sat.python import cp_model
 from .fixed import unit_of
 from .precedence import parts, positions
 from .problem import Problem
+from .series import contract
 from .solving import Limit, minimise
 
 __all__ = ["Peak", "least_peak", "peak_of_part"]
@@ -31,23 +32,28 @@ class Peak:
 def least_peak(problem: Problem, seconds: float = 20) -> Peak:
     """Minimum peak over all orders, whatever the budget; ``seconds``: deterministic time limit."""
     limit = Limit(seconds)
+    joined = contract(problem)  # what spills nothing within some budget still doesn't
     order: list[int] = []
-    bound = 0
+    bound = max(map(problem.working_set, problem.program_order), default=0)
     known: dict[Problem, Peak] = {}
-    for part in parts(problem):
+    for part in parts(joined.problem):
         if part.problem not in known:
-            known[part.problem] = peak_of_part(part.problem, limit)
+            known[part.problem] = peak_of_part(part.problem, limit, bound)
         best = known[part.problem]
         order += [part.operators[k] for k in best.order if part.operators[k] >= 0]
         bound = max(bound, best.bound)
-    return Peak(order=tuple(order), bytes=max(problem.live(order), default=0), bound=bound)
+    found = joined.expand(order)
+    return Peak(order=found, bytes=max(problem.live(found), default=0), bound=bound)
 
 
-def peak_of_part(problem: Problem, limit: Limit) -> Peak:
-    """Minimum peak in one model: a step for each operator, all different; an interval for each tensor."""
+def peak_of_part(problem: Problem, limit: Limit, enough: int = 0) -> Peak:
+    """Minimum peak in one model: a step for each operator, all different; an interval for each tensor.
+
+    ``enough``: bytes that are needed elsewhere anyway; nothing smaller is looked for.
+    """
     order = problem.program_order
-    least = max(problem.working_set(number) for number in order)
-    first = Peak(order=order, bytes=max(problem.live(order)), bound=least)
+    least = max(enough, *map(problem.working_set, order))
+    first = Peak(order=order, bytes=max(least, *problem.live(order)), bound=least)
     if first.proven:
         return first
     cp, unit, count = cp_model.CpModel(), unit_of(problem), len(order)
@@ -62,7 +68,7 @@ def peak_of_part(problem: Problem, limit: Limit) -> Peak:
     if not answer.found:
         return first
     found = tuple(sorted(order, key=lambda number: answer[at[number]]))
-    return Peak(order=found, bytes=max(problem.live(found)), bound=max(least, answer.bound * unit))
+    return Peak(order=found, bytes=max(least, *problem.live(found)), bound=max(least, answer.bound * unit))
 
 
 def _hold(cp: cp_model.CpModel, problem: Problem, at: Sequence[cp_model.IntVar], peak: cp_model.IntVar) -> None:

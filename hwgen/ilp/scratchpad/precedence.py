@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from .problem import Operator, Problem
 
-__all__ = ["Part", "parts", "positions"]
+__all__ = ["Part", "ancestors", "parts", "positions"]
 
 
-def _ancestors(problem: Problem, operators: Sequence[int]) -> list[int]:
+def ancestors(problem: Problem, operators: Sequence[int]) -> list[int]:
     """For each of ``operators`` (an order) those of them that must run before it, as bits."""
     place = {number: k for k, number in enumerate(operators)}
     before: list[int] = []
@@ -25,7 +25,7 @@ def _ancestors(problem: Problem, operators: Sequence[int]) -> list[int]:
 def positions(problem: Problem, order: Sequence[int], steps: range) -> list[range]:
     """The steps in which each operator can run, if those that ``order`` has outside of ``steps`` stay in theirs."""
     inner = order[steps.start : steps.stop]
-    before = _ancestors(problem, inner)
+    before = ancestors(problem, inner)
     after = [0] * len(inner)
     for bits in before:
         for k in range(len(inner)):
@@ -59,7 +59,7 @@ def parts(problem: Problem) -> list[Part]:
     are all that is in use on both sides. Spills of the parts then add up to those of the whole.
     """
     count = len(problem.operators)
-    before = _ancestors(problem, problem.program_order)
+    before = ancestors(problem, problem.program_order)
     common, follow = (1 << count) - 1, [0] * count  # the ancestors that all later operators have
     for number in reversed(range(count)):
         follow[number] = common

@@ -36,13 +36,17 @@ class Answer:
         return int(self.solver.value(variable))
 
 
-def minimise(cp: cp_model.CpModel, cost: cp_model.LinearExprT, limit: Limit, most: float) -> Answer:
-    """Minimise ``cost``, in at most ``most`` deterministic seconds, which ``limit`` loses."""
+def minimise(cp: cp_model.CpModel, cost: cp_model.LinearExprT, limit: Limit, most: float, *, linear: bool = False) -> Answer:
+    """Minimise ``cost``, in at most ``most`` deterministic seconds, which ``limit`` loses.
+
+    ``linear``: all of the model in the linear relaxation; the bounds of orders stall without.
+    """
     cp.minimize(cost)
     solver = cp_model.CpSolver()
     solver.parameters.random_seed = 0
     solver.parameters.num_workers = 1
     solver.parameters.max_deterministic_time = max(0.0, min(most, limit.left))
+    solver.parameters.linearization_level = 2 if linear else 1
     solver.parameters.catch_sigint_signal = False  # it would end by taking Python's own handler away
     status = solver.solve(cp)
     limit.left -= solver.response_proto.deterministic_time
