@@ -49,7 +49,7 @@ def netlist(operand, weight, folder):
         x, w = Signal(operand.shape, name=f"x{k}"), Signal(weight.shape, name=f"w{k}")
         held = [Signal.like(port, name=f"{port.name}_held") for port in (x, w)]
         inner.d.sync += [h.eq(port) for h, port in zip(held, (x, w), strict=True)]
-        product = soft_product(inner, 1, *held, f"p{k}")
+        product = soft_product(inner, *held, f"p{k}")
         o = Signal(product.shape(), name=f"o{k}")
         inner.d.comb += o.eq(product)
         ports += [x, w, o]
