@@ -165,7 +165,7 @@ class Resident(wiring.Component):
         with m.FSM():
             with m.State("in"):
                 m.d.comb += self.i.ready.eq(~start)
-                with m.If(self.i.valid & self.i.ready & there.last.all()):
+                with m.If(self.i.valid & self.i.ready & there.inner[-1]):
                     m.next = "begin"
             with m.State("begin"):  # the last word is being written
                 m.next = "start"
@@ -183,7 +183,7 @@ class Resident(wiring.Component):
                 m.d.comb += [self.o.valid.eq(1), back.next.eq(self.o.ready)]
                 with m.If(self.o.ready):
                     m.next = "read"
-                    with m.If(back.last.all()):
+                    with m.If(back.inner[-1]):
                         m.d.sync += start.eq(1)
                         m.next = "in"
         self._get(m, memory, back)

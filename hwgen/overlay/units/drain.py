@@ -55,49 +55,56 @@ class DrainUnit(wiring.Component):
         kind = instruction_layout(Drain)
         new, d = fields_of(Drain, self.i.payload), Signal(kind)
         active, entry, step = Signal(), Signal(range(e.sums)), Signal(3)
-        lot = Signal(range(-(-256 // e.lanes)))
+        free = Signal()  # active, and no lot is being shifted
+        scales, first_scales = (Signal.like(self.scales_address, name=name) for name in ("scales", "first_scales"))
         m.submodules.loops = loops = Loops(e.address_bits, (8, 12, 12))
         go, ends, take = Signal(), Signal(), Signal()
         have = Signal()  # the sums of the next position are here, or will be when they are wanted
         read = self.valid & self.ready
-        opens = loops.fresh[0]  # the first lot of a position
-        both = Mux(take, new.as_value(), d.as_value())
-        v = data.View(kind, both)
+        opens, lots_end = loops.fresh[0], loops.inner[1]  # the first lot of a position, the last one
+        lots = Signal(8)
+        m.d.sync += [lots.eq((new.channels + e.lanes - 1) >> lane_bits), first_scales.eq(new.scales >> lane_bits)]
         m.d.comb += [
             self.valid.eq(active & (~have | (go & opens))),
-            go.eq(active & (step == 0) & self.room & (~opens | have)),
-            ends.eq(go & loops.last.all()),
+            go.eq(free & self.room & (~opens | have)),
+            ends.eq(go & loops.inner[-1]),
             self.i.ready.eq(~active & (step == 0)),
             take.eq(self.i.valid & self.i.ready),
             self.entry.eq(entry),
-            self.scales_address.eq((d.scales >> lane_bits) + lot),
+            self.scales_address.eq(scales),
             self.issued.eq(go),
             loops.start.eq(take),
             loops.next.eq(go),
-            loops.base[0].eq(v.target),
-            loops.count.eq(Cat(((v.channels + e.lanes - 1) >> lane_bits)[:8], v.x_count, v.y_count)),
+            loops.base[0].eq(new.target),
+            loops.count.eq(Cat(lots, new.x_count, new.y_count)),
             loops.step[0][0].eq(e.lanes),
-            loops.step[0][1].eq(v.x_step),
-            loops.step[0][2].eq(v.y_step),
+            loops.step[0][1].eq(new.x_step),
+            loops.step[0][2].eq(new.y_step),
         ]
         with m.If(step != 0):
             m.d.sync += step.eq(step - 1)
         with m.If(take):
-            m.d.sync += [d.eq(new), active.eq(1), entry.eq(new.sums), lot.eq(0), have.eq(0)]
+            m.d.sync += [d.eq(new), active.eq(1), entry.eq(new.sums), have.eq(0), scales.eq(first_scales)]
         with m.Elif(read):
             m.d.sync += [have.eq(1), entry.eq(entry + 1)]
         with m.Elif(go & opens):
             m.d.sync += have.eq(0)
         with m.If(go):
-            m.d.sync += [step.eq(d.steps - 1), lot.eq(Mux(loops.last[0], 0, lot + 1))]
-            with m.If(ends):
+            m.d.sync += [
+                step.eq(d.steps - 1),
+                scales.eq(Mux(lots_end, d.scales >> lane_bits, scales + 1)),
+                free.eq((d.steps == 1) & ~loops.inner[-1]),
+            ]
+            with m.If(loops.inner[-1]):
                 m.d.sync += active.eq(0)
+        with m.Else():
+            m.d.sync += free.eq(take | (active & (step[1:] == 0)))
 
         # What goes with a lot, from its first to its last step, and the rules of its instruction.
         here, held = Signal(Target(e)), Signal(Target(e))
         m.d.comb += [
             here.address.eq(loops.address[0]),
-            here.count.eq(Mux(loops.last[0], rest(d.channels, e.lanes), e.lanes)),
+            here.count.eq(Mux(lots_end, rest(d.channels, e.lanes), e.lanes)),
             here.ends.eq(ends),
             here.signal.eq(d.signal),
         ]
@@ -125,7 +132,7 @@ class DrainUnit(wiring.Component):
             delayed(m, value, START, name) for name, value in (("begins", go), ("valid", working), ("last", complete))
         )
         place = d.shift - 2 - (e.digit // 4) * (d.steps - 1)
-        rounding = Cat(place[:2], d.zero, d.lo, d.hi)
+        rounding = Cat(place[:2], d.zero, d.lo, d.hi, (d.lo - d.zero)[:9], (d.hi - d.zero)[:9])
         rounding = data.View(Rounding(), delayed(m, rounding, START, "rounding"))
         m.submodules.rules = rules = Rules(e.digit)
         m.d.comb += rules.of_last_step.eq(rounding)

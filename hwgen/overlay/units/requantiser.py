@@ -18,10 +18,12 @@ SCALE = data.StructLayout({"mult": unsigned(MULT_BITS), "offset": signed(64)})
 TOTAL = TOTAL_BITS
 LOWEST = 8  #: where a quotient begins in the last running sum at the lowest; at 4, 8 or 12 more otherwise
 FRACTION = MANTISSA + 2  #: bits below the quotient that decide on a tie, besides whether there are more
-QUOTIENT = TOTAL - LOWEST
+NARROW = 10  #: bits of a quotient that are kept, with its sign: one of more is beyond the limits
 KEPT = FRACTION - LOWEST  #: bits that are kept below the running sum
 MOST = 8  #: bits of a quotient that matter for a tie
-LIMITS = data.StructLayout({"zero": signed(8), "lo": signed(8), "hi": signed(8)})
+LIMITS = data.StructLayout(  #: ``least``, ``most``: ``lo``, ``hi`` before ``zero`` is added
+    {"zero": signed(8), "lo": signed(8), "hi": signed(8), "least": signed(9), "most": signed(9)}
+)
 
 
 class Rounding(data.StructLayout):
@@ -33,7 +35,7 @@ class Rounding(data.StructLayout):
 
 def latency(digit: int) -> int:
     """Cycles from a word's last step to its result."""
-    return product_stages(IntType(digit, False)) + 1 + 4
+    return product_stages(IntType(digit, False)) + 1 + 6
 
 
 class Rules(wiring.Component):
@@ -52,7 +54,7 @@ class Rules(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         first = product_stages(IntType(self.digit, False)) + 1
-        for wait, name, target in ((first, "place", self.place), (first + 3, "limits", self.limits)):
+        for wait, name, target in ((first, "place", self.place), (first + 5, "limits", self.limits)):
             source = Value.cast(getattr(self.of_last_step, name))
             m.d.comb += Value.cast(target).eq(delayed(m, source, wait, name))
         return m
@@ -109,37 +111,59 @@ class Lane(wiring.Component):
                 low.eq(Mux(begin, 0, left[-KEPT:])),
                 more.eq(~begin & (more | left[:-KEPT].any())),
             ]
+        # The quotient's lowest bits, the fraction; whether the quotient has more bits, or the fraction has, in groups of four.
         whole = Cat(low, total[:TOTAL])
         places = [KEPT + LOWEST + 4 * k for k in range(4)]
-        quotient, fraction, beyond = Signal(signed(QUOTIENT)), Signal(FRACTION), Signal()
+        quotient, fraction = Signal(NARROW, reset_less=True), Signal(FRACTION, reset_less=True)
+        sign, wide = Signal(reset_less=True), Signal(4, reset_less=True)
+        beyond = Signal(4, reset_less=True)
+        highest = whole[-1]
+        groups = [whole[p + NARROW - 1 : p + NARROW + 3] for p in places[:-1]]
         m.d.sync += [
-            quotient.eq(_choose(self.place, [whole[p:].as_signed() for p in places])),
+            quotient.eq(_choose(self.place, [whole[p : p + NARROW] for p in places])),
             fraction.eq(_choose(self.place, [whole[p - FRACTION : p] for p in places])),
-            beyond.eq(more | _choose(self.place, [whole[: p - FRACTION].any() for p in places])),
+            sign.eq(highest),
+            wide.eq(
+                Cat(
+                    *((group != highest.replicate(4)) & (self.place <= k) for k, group in enumerate(groups)),
+                    whole[places[-1] + NARROW - 1 :] != highest.replicate(len(whole) - places[-1] - NARROW + 1),
+                )
+            ),
+            beyond.eq(Cat(more, *(whole[4 * k : 4 * k + 4].any() & (self.place > k) for k in range(3)))),
+        ]
+        # A quotient beyond the limits by far is the largest or the least of few bits.
+        narrow, less = Signal(signed(NARROW), reset_less=True), Signal(MOST + 1, reset_less=True)
+        tail, ones, zeros = Signal(MOST + 2, reset_less=True), Signal(reset_less=True), Signal(reset_less=True)
+        rest = Signal(reset_less=True)
+        m.d.sync += [
+            narrow.eq(Mux(wide.any(), Cat((~sign).replicate(NARROW - 1), sign), quotient)),
+            less.eq(quotient[: MOST + 1] - 1),
+            tail.eq(fraction[: MOST + 2]),
+            ones.eq(fraction[MOST + 2 :].all()),
+            zeros.eq(~fraction[MOST + 2 :].any()),
+            rest.eq(beyond.any()),
         ]
         # Whether the fraction is at most 2**-k, at least 1 - 2**-k; for which k that is a tie.
-        least, most = Signal(MOST + 2), Signal(MOST + 2)
-        nearly_zero, nearly_one = Signal(MOST + 1), Signal(MOST + 1)
+        least, most = Signal(MOST + 2, reset_less=True), Signal(MOST + 2, reset_less=True)
+        nearly_zero, nearly_one = Signal(MOST + 1, reset_less=True), Signal(MOST + 1, reset_less=True)
+        second, zero = Signal(signed(NARROW), reset_less=True), Signal(reset_less=True)
         for n in range(MOST + 2):
-            k = FRACTION - n
-            rest = fraction[: FRACTION - k].any() | beyond
             m.d.sync += [
-                least[n].eq(~fraction[FRACTION - k + 1 :].any() & ~(fraction[FRACTION - k] & rest)),
-                most[n].eq(fraction[FRACTION - k :].all()),
+                least[n].eq(zeros & ~tail[n + 1 :].any() & ~(tail[n] & (tail[:n].any() | rest))),
+                most[n].eq(ones & tail[n:].all()),
             ]
-        small = quotient[: MOST + 1]
-        m.d.sync += [nearly_zero.eq(_bits(small - 1)), nearly_one.eq(_bits(small))]
-        second = Signal.like(quotient, name="second")
-        m.d.sync += second.eq(quotient)
+        small = narrow[: MOST + 1]
+        m.d.sync += [nearly_zero.eq(_bits(less)), nearly_one.eq(_bits(small)), second.eq(narrow), zero.eq(small == 0)]
         # A float32 has one more bit towards zero from a power of two: 1/2 is the only one that lies halfway.
-        zero = second[: MOST + 1] == 0
         above = Mux(zero, least[0], (least[1:] & nearly_zero).any())
         below = Mux(zero, most[0], (most[1:] & nearly_one).any())
-        rounded = Signal(signed(QUOTIENT + 1))
-        m.d.sync += rounded.eq(second + Mux(second[0], Mux(above, -1, Mux(below, 1, 0)), 0))
-        lo, hi = self.limits.lo, self.limits.hi
-        moved = rounded + self.limits.zero
-        m.d.sync += self.result.eq(Mux(moved < lo, lo, Mux(moved > hi, hi, moved)))
+        third, move = Signal(signed(NARROW), reset_less=True), Signal(signed(2), reset_less=True)
+        m.d.sync += [third.eq(second), move.eq(Mux(second[0], Mux(above, -1, Mux(below, 1, 0)), 0))]
+        rounded = Signal(signed(NARROW + 1), reset_less=True)
+        m.d.sync += rounded.eq(third + move)
+        limits = self.limits
+        low_enough, high_enough = rounded <= limits.most, rounded >= limits.least
+        m.d.sync += self.result.eq(Mux(high_enough, Mux(low_enough, rounded + limits.zero, limits.hi), limits.lo))
         return m
 
 

@@ -9,11 +9,12 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..engine import Engine
-from .words import Access, chunk
+from .words import UNCHECKED, Access, chunk
 
-__all__ = ["LATENCY", "Scratchpad"]
+__all__ = ["LATENCY", "PORT_LATENCY", "Scratchpad"]
 
 LATENCY = 6  #: cycles from an address to the bytes: rows, banks' rows, memory, its register, two of the rotator
+PORT_LATENCY = LATENCY + 1  #: of the vector unit's, which a register holds first
 
 
 class Scratchpad(wiring.Component):
@@ -61,7 +62,7 @@ class Scratchpad(wiring.Component):
         found = [Signal(8, name=f"array_{b}", reset_less=True) for b in range(banks)]
         other = [Signal(8, name=f"port_{b}", reset_less=True) for b in range(banks)]
         for b in range(banks):
-            m.submodules[f"bank_{b}"] = bank = Memory(shape=8, depth=depth, init=[])
+            m.submodules[f"bank_{b}"] = bank = Memory(shape=8, depth=depth, init=[], attrs=UNCHECKED)
             read, again, write = bank.read_port(), bank.read_port(), bank.write_port()
             m.d.comb += [
                 read.addr.eq(array_rows[b]),

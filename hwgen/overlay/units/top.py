@@ -18,6 +18,7 @@ from .scratchpad import Scratchpad
 from .store import StoreUnit
 from .sums import SumsMemory
 from .vector import VectorUnit
+from .words import UNCHECKED
 
 __all__ = ["ERRORS", "OverlayEngine", "OverlayTop"]
 
@@ -74,8 +75,9 @@ class OverlayEngine(wiring.Component):
         m.d.comb += [store.x.eq(scratchpad.result), vector.x.eq(scratchpad.result)]
         free: Any = 1
         for client in clients:
-            m.d.comb += client.ready.eq(free)
-            with m.If(client.valid & client.ready):
+            if client is not vector.port:
+                m.d.comb += client.ready.eq(free)
+            with m.If(client.valid & free):
                 m.d.comb += [scratchpad.valid.eq(1), scratchpad.access.eq(client.payload)]
             free = free & ~client.valid
         for name in ("read", "read_entry", "write", "write_entry", "write_data"):
@@ -136,7 +138,7 @@ class OverlayEngine(wiring.Component):
         """Weights and scales, with a register behind each."""
         e = self.engine
         bits = e.lanes.bit_length() - 1
-        m.submodules.weights = weights = Memory(shape=8 * e.columns, depth=e.weights, init=[])
+        m.submodules.weights = weights = Memory(shape=8 * e.columns, depth=e.weights, init=[], attrs=UNCHECKED)
         read, write = weights.read_port(), weights.write_port()
         m.d.comb += [
             read.addr.eq(multiply.weights_address),
@@ -149,7 +151,8 @@ class OverlayEngine(wiring.Component):
         m.d.comb += Value.cast(multiply.weights).eq(register)
 
         for lane in range(e.lanes):
-            m.submodules[f"scales_{lane}"] = scales = Memory(shape=SCALE, depth=e.scales // e.lanes, init=[])
+            depth = e.scales // e.lanes
+            m.submodules[f"scales_{lane}"] = scales = Memory(shape=SCALE, depth=depth, init=[], attrs=UNCHECKED)
             read, write = scales.read_port(), scales.write_port()
             found = Signal(SCALE, name=f"scale_{lane}", reset_less=True)
             m.d.comb += [

@@ -19,6 +19,7 @@ from .words import Finished, Target, chunk, instructions, port_signature
 __all__ = ["VectorUnit"]
 
 DEPTH = 32  #: results on their way
+SPARE = 4  #: of these, for those that begin while ``room`` is being reckoned
 
 
 class VectorUnit(wiring.Component):
@@ -30,7 +31,7 @@ class VectorUnit(wiring.Component):
     -------
     i : instructions, tokens taken
     finished : their ends
-    port, x : accesses of the scratchpad; bytes ``LATENCY`` cycles after an access
+    port, x : accesses of the scratchpad, which are taken at once; bytes ``LATENCY`` cycles after an access
     valid, ready, entry, data : of the memory of sums
     scales_address, scales : see :class:`~hwgen.overlay.units.drain.DrainUnit`
     write, write_entry, write_data : of the tables
@@ -42,7 +43,7 @@ class VectorUnit(wiring.Component):
             {
                 "i": In(instructions(Drain, Combine, Pool)),
                 "finished": Out(Finished()),
-                "port": Out(port_signature(engine)),
+                "port": Out(port_signature(engine, always_ready=True)),
                 "x": In(chunk(1, engine.banks)),
                 **vector_side(engine),
                 "scales_address": Out(range(engine.scales // engine.lanes)),
@@ -62,47 +63,49 @@ class VectorUnit(wiring.Component):
         parts: dict[type[Instruction], DrainUnit | CombineUnit | PoolUnit] = {Drain: drain, Combine: combine, Pool: pool}
 
         # Which part goes on. All results of another one are written before.
-        there = Signal(range(DEPTH + 1))  # results on their way
-        drains = Signal()  # they are of requantising
+        there, last_written = Signal(range(DEPTH + 1)), Signal()  # results on their way
+        drains, none, room = Signal(), Signal(init=1), Signal(init=1)  # they are of requantising; there are none; there is room
         issued = Cat(part.issued for part in parts.values()).any()
-        idle = Cat(part.i.ready for part in parts.values()).all() & (there == 0)
-        is_drain = self.i.payload[:OPCODE] == Drain.opcode
-        begins = idle | (is_drain & drains)
+        chosen = {kind: Signal(name=f"is_{kind.__name__}".lower()) for kind in parts}
+        idle = Cat(part.i.ready for part in parts.values()).all() & none
+        begins = idle | (chosen[Drain] & drains)
         for kind, part in parts.items():
+            m.d.sync += chosen[kind].eq(self.i.payload[:OPCODE] == kind.opcode)
             m.d.comb += [
                 part.i.payload.eq(self.i.payload),
-                part.i.valid.eq(self.i.valid & begins & (self.i.payload[:OPCODE] == kind.opcode)),
-                part.room.eq(there < DEPTH),
+                part.i.valid.eq(self.i.valid & begins & chosen[kind]),
+                part.room.eq(room),
             ]
-        m.d.comb += self.i.ready.eq(begins & (~is_drain | drain.i.ready))
+        m.d.comb += self.i.ready.eq(begins & (~chosen[Drain] | drain.i.ready))
         with m.If(self.i.valid & self.i.ready):
-            m.d.sync += drains.eq(is_drain)
+            m.d.sync += drains.eq(chosen[Drain])
 
         # The queue of results.
         result = data.StructLayout({"target": Target(e), "data": chunk(1, e.lanes)})
         m.submodules.queue = queue = SyncFIFOBuffered(width=result.size, depth=DEPTH)
         out = data.View(result, queue.r_data)
         come = [Mux(part.results.valid, Cat(part.results.target, part.results.data), 0) for part in parts.values()]
-        reads = combine.valid | pool.valid
-        written = queue.r_rdy & self.port.ready
+        written = queue.r_rdy
+        port = self.port.payload
         m.d.comb += [
             queue.w_en.eq(Cat(part.results.valid for part in parts.values()).any()),
             queue.w_data.eq(come[0] | come[1] | come[2]),
-            queue.r_en.eq(written),
-            self.port.valid.eq(queue.r_rdy | reads),
-            self.port.payload.write.eq(queue.r_rdy),
-            self.port.payload.address.eq(
-                Mux(queue.r_rdy, out.target.address, Mux(combine.valid, combine.address, pool.address))
-            ),
-            self.port.payload.count.eq(out.target.count),
-            *(a.eq(b) for a, b in zip(self.port.payload.data, out.data, strict=False)),
-            combine.ready.eq(self.port.ready & ~queue.r_rdy),
-            pool.ready.eq(self.port.ready & ~queue.r_rdy),
+            queue.r_en.eq(1),
+            combine.ready.eq(~queue.r_rdy),
+            pool.ready.eq(~queue.r_rdy),
             combine.x.eq(self.x),
             pool.x.eq(self.x),
+            last_written.eq(written & (there == 1)),
         ]
         m.d.sync += [
+            self.port.valid.eq(queue.r_rdy | combine.valid | pool.valid),
+            port.write.eq(queue.r_rdy),
+            port.address.eq(Mux(queue.r_rdy, out.target.address, Mux(combine.valid, combine.address, pool.address))),
+            port.count.eq(out.target.count),
+            *(a.eq(b) for a, b in zip(port.data, out.data, strict=False)),
             there.eq(there + issued - written),
+            none.eq(~issued & ((there == 0) | last_written)),
+            room.eq(there < DEPTH - SPARE),
             self.finished.done.eq(written & out.target.ends),
             self.finished.signal.eq(out.target.signal),
         ]
