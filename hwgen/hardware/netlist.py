@@ -35,7 +35,7 @@ class Control:
 def control_of(flip_flop: dict[str, Any]) -> Control | None:
     """Of an ECP5 flip-flop (TRELLIS_FF) that is 0 at first and neither set nor reset; None for any other."""
     parameters, nets = flip_flop["parameters"], flip_flop["connections"]
-    enabled = parameters.get("CEMUX", "CE")
+    enabled = parameters.get("CEMUX", "CE").strip()  # Yosys writes "1 ", as "1" would be a number
     if parameters.get("REGSET", "RESET") != "RESET" or nets["LSR"] != ["0"] or enabled not in ("CE", "1"):
         return None
     return Control(nets["CLK"][0], parameters.get("CLKMUX", "CLK"), "1" if enabled == "1" else nets["CE"][0])

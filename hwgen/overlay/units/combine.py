@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from ..engine import Engine
 from ..isa import SHIFTS, Combine
 from .loops import Loops
-from .scratchpad import PORT_LATENCY
+from .scratchpad import VECTOR_LATENCY
 from .words import UNCHECKED, Results, Target, chunk, delayed, fields_of, instruction_layout, instructions, rest
 
 __all__ = ["CombineUnit"]
@@ -25,7 +25,7 @@ class CombineUnit(wiring.Component):
     -------
     i : instructions
     valid, ready, address : reads of the scratchpad
-    x : the bytes, `PORT_LATENCY` cycles later
+    x : the bytes, `VECTOR_LATENCY` cycles later
     write, write_entry, write_data : of the tables, 256 entries each
     room, issued, results : as of :class:`~hwgen.overlay.units.drain.DrainUnit`
     """
@@ -89,14 +89,14 @@ class CombineUnit(wiring.Component):
             target.signal.eq(d.signal),
         ]
         # Operands wait for each other.
-        arrived = delayed(m, Cat(asked, second), PORT_LATENCY, "arrived")
+        arrived = delayed(m, Cat(asked, second), VECTOR_LATENCY, "arrived")
         operands = [Signal(chunk(1, e.lanes), name=f"operand_{k}", reset_less=True) for k in range(2)]
         for k, operand in enumerate(operands):
             with m.If(arrived[0] & (arrived[1] == k)):
                 m.d.sync += [a.eq(b) for a, b in zip(operand, self.x, strict=False)]
         m.d.comb += [
-            self.results.valid.eq(delayed(m, go, PORT_LATENCY + 1 + LOOKUP, "valid")),
-            self.results.target.eq(data.View(Target(e), delayed(m, target.as_value(), PORT_LATENCY + 1 + LOOKUP, "target"))),
+            self.results.valid.eq(delayed(m, go, VECTOR_LATENCY + 1 + LOOKUP, "valid")),
+            self.results.target.eq(data.View(Target(e), delayed(m, target.as_value(), VECTOR_LATENCY + 1 + LOOKUP, "target"))),
         ]
         # Nothing of an instruction changes until the results of the one before are written.
         above, window = Signal(5), Signal(max(SHIFTS))  # bits of the fraction that decide on a tie

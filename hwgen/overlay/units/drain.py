@@ -55,7 +55,7 @@ class DrainUnit(wiring.Component):
         kind = instruction_layout(Drain)
         new, d = fields_of(Drain, self.i.payload), Signal(kind)
         active, entry, step = Signal(), Signal(range(e.sums)), Signal(3)
-        free = Signal()  # active, and no lot is being shifted
+        free, idle = Signal(), Signal(init=1)  # no lot is being shifted, and an instruction is there, or none is
         scales, first_scales = (Signal.like(self.scales_address, name=name) for name in ("scales", "first_scales"))
         m.submodules.loops = loops = Loops(e.address_bits, (8, 12, 12))
         go, ends, take = Signal(), Signal(), Signal()
@@ -68,7 +68,7 @@ class DrainUnit(wiring.Component):
             self.valid.eq(active & (~have | (go & opens))),
             go.eq(free & self.room & (~opens | have)),
             ends.eq(go & loops.inner[-1]),
-            self.i.ready.eq(~active & (step == 0)),
+            self.i.ready.eq(idle),
             take.eq(self.i.valid & self.i.ready),
             self.entry.eq(entry),
             self.scales_address.eq(scales),
@@ -94,11 +94,11 @@ class DrainUnit(wiring.Component):
                 step.eq(d.steps - 1),
                 scales.eq(Mux(lots_end, d.scales >> lane_bits, scales + 1)),
                 free.eq((d.steps == 1) & ~loops.inner[-1]),
+                idle.eq((d.steps == 1) & loops.inner[-1]),
+                active.eq(~loops.inner[-1]),
             ]
-            with m.If(loops.inner[-1]):
-                m.d.sync += active.eq(0)
         with m.Else():
-            m.d.sync += free.eq(take | (active & (step[1:] == 0)))
+            m.d.sync += [free.eq(take | (active & (step[1:] == 0))), idle.eq(~take & ~active & (step[1:] == 0))]
 
         # What goes with a lot, from its first to its last step, and the rules of its instruction.
         here, held = Signal(Target(e)), Signal(Target(e))

@@ -127,18 +127,19 @@ class Dispatch(wiring.Component):
         opcode = self.i.payload[:OPCODE]
         decoded = Signal()  # the word is known to be for these units:
         mine = {unit: Signal(name=f"for_{unit.name}".lower()) for unit in Unit}
-        room = []
+        fits, room = Signal(), []
         for unit in Unit:
             o = getattr(self, unit.name.lower())
             m.submodules[unit.name.lower()] = queue = SyncFIFOBuffered(width=len(o.payload), depth=QUEUE)
-            m.d.sync += mine[unit].eq(Cat(opcode == kind.opcode for kind in kinds_of(unit)).any())
-            room.append(~mine[unit] | queue.w_rdy)
+            is_mine = Cat(opcode == kind.opcode for kind in kinds_of(unit)).any()
+            m.d.sync += mine[unit].eq(is_mine)
+            room.append(~is_mine | queue.w_rdy)
             # The first instruction takes its tokens, once it has been there for a cycle, and is offered from the next one on.
             seen, offered, takes = Signal(), Signal(), Signal()
             wait = queue.r_data[OPCODE : OPCODE + 4]
             there = Cat(~wait[other] | tokens[other, unit].there | self._gives(other, unit) for other in Unit if other != unit)
             m.d.comb += [
-                queue.w_en.eq(decoded & mine[unit]),
+                queue.w_en.eq(decoded & fits & mine[unit]),
                 queue.w_data.eq(self.i.payload),
                 takes.eq(seen & there.all()),
                 o.valid.eq(offered),
@@ -152,8 +153,10 @@ class Dispatch(wiring.Component):
             for giver in Unit:
                 if giver != unit:
                     tokens[giver, unit].count(m, self._gives(giver, unit), takes & wait[giver])
-        m.d.sync += [decoded.eq(self.i.valid & ~self.i.ready), known.eq(opcode < len(INSTRUCTIONS))]
-        m.d.comb += [self.i.ready.eq(decoded & Cat(room).all()), self.unknown.eq(decoded & ~known)]
+        m.d.sync += [
+            decoded.eq(self.i.valid & ~self.i.ready), known.eq(opcode < len(INSTRUCTIONS)), fits.eq(Cat(room).all()),
+        ]  # fmt: skip
+        m.d.comb += [self.i.ready.eq(decoded & fits), self.unknown.eq(decoded & ~known)]
         return m
 
     def _gives(self, giver: Unit, taker: Unit) -> Value:

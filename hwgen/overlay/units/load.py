@@ -1,6 +1,5 @@
 """The load unit: :class:`~hwgen.overlay.isa.Load` and :class:`~hwgen.overlay.isa.Fill`."""
 
-from collections.abc import Callable
 from typing import Any
 
 from amaranth import Array, Cat, Module, Mux, Signal, Value, signed
@@ -110,6 +109,8 @@ class LoadUnit(wiring.Component):
         is_fill = head[:OPCODE] == Fill.opcode
         size, start_step = Mux(is_fill, fill.size, load.size), Mux(is_fill, fill.local_step, load.local_step)
         start = Mux(is_fill, fill.local, load.local)
+        places = [(1 if p == Place.SCRATCHPAD else e.entries_of(p), e.banks // e.bus if p == Place.SCRATCHPAD else e.beats_of(p)) for p in Place]
+        last_parts, last_slots = (Array(n - 1 for n in counts)[load.place] for counts in zip(*places, strict=True))
         bits = max(e.address_bits, *((n - 1).bit_length() for n in (e.weights, e.scales, 512)))  # of an address or an entry
         d = Signal(data.StructLayout({"size": 20, "step": signed(bits), "value": 8, "place": Place, "fill": 1, "signal": 4}))
         # loading, filling: there are rows to come of a Load, of a Fill.
@@ -121,33 +122,39 @@ class LoadUnit(wiring.Component):
         pending, ends = Signal(), Signal()  # a word to write; the instruction's last one
         part = Signal(range(e.bus))  # of the word's entries, where it has several
         address = Signal(bits)
-        written, complete, free = Signal(), Signal(), Signal()
+        written, complete, next_pending = Signal(), Signal(), Signal()
+        opens, free = Signal(init=1), Signal()  # there is room for a word, or will be when the port is ready; there is
         to_scratchpad, last_slot, last_part = Signal(), Signal(range(longest)), Signal(range(e.bus))
-        fills, part_ends = Signal(), Signal()  # the slot is the word's last one, the part the last one of a beat
+        fills, part_ends, next_part_ends = Signal(), Signal(), Signal()  # the slot is the word's last one, the part the beat's
         row_ends, one_word = Signal(), Signal()  # the row has no more bytes than the next word; none has
         # Beats wait in a place of their own where the word before has not been written.
         kept, keeps = Signal(8 * e.bus), Signal()
         beat, comes = Mux(keeps, kept, self.r.payload.data), keeps | self.r.valid
+        # Rows: of a Load the bytes of each beat, of a Fill as many as the banks have.
+        step = Mux(d.fill, e.banks, e.bus)
+        now = Mux(row_ends, left, step)[: len(bytes_there)]
+        full = filling | fills | (row_ends & to_scratchpad)
         accepted, counted = free & loading & comes, free & (filling | (loading & comes))
         m.d.comb += [
             written.eq(pending & (~to_scratchpad | self.port.ready)),
             complete.eq(written & part_ends),
-            free.eq(~pending | (part_ends & (~to_scratchpad | self.port.ready))),
+            free.eq(opens | (self.port.valid & self.port.ready)),
             self.r.ready.eq(~keeps),
+            next_part_ends.eq(Mux(written, Mux(part_ends, last_part == 0, part + 1 == last_part), part_ends)),
+            next_pending.eq(Mux(counted, full, pending & ~complete)),
+        ]
+        m.d.sync += [
+            pending.eq(next_pending),
+            part_ends.eq(next_part_ends),
+            opens.eq(~next_pending | (next_part_ends & ~to_scratchpad)),
+            self.port.valid.eq(next_pending & to_scratchpad),
         ]
         m.d.sync += keeps.eq(comes & ~accepted)
         with m.If(~keeps):
             m.d.sync += kept.eq(self.r.payload.data)
 
-        # Rows: of a Load the bytes of each beat, of a Fill as many as the banks have.
-        step = Mux(d.fill, e.banks, e.bus)
-        now = Mux(row_ends, left, step)[: len(bytes_there)]
-        full = filling | fills | (row_ends & to_scratchpad)
-        with m.If(complete):
-            m.d.sync += pending.eq(0)
         with m.If(written):
-            m.d.sync += [part.eq(Mux(part_ends, 0, part + 1)), part_ends.eq(Mux(part_ends, last_part == 0, part + 1 == last_part))]
-            m.d.sync += address.eq(address + 1)
+            m.d.sync += [part.eq(Mux(part_ends, 0, part + 1)), address.eq(address + 1)]
         for k in range(longest):
             with m.If(d.fill | (accepted & (slot == k))):
                 m.d.sync += words[k].eq(Mux(d.fill, d.value.replicate(e.bus), beat))
@@ -158,7 +165,6 @@ class LoadUnit(wiring.Component):
                 slot.eq(Mux(full, 0, slot + 1)),
                 fills.eq(Mux(full, last_slot == 0, slot + 1 == last_slot)),
                 bytes_there.eq(Mux(slot == 0, 0, bytes_there) + now),
-                pending.eq(full),
             ]
             with m.If(row_ends):
                 m.d.sync += [local.eq(following), following.eq(following + d.step), rows.eq(rows - 1)]
@@ -180,14 +186,13 @@ class LoadUnit(wiring.Component):
                 d.size.eq(size), d.step.eq(start_step), d.value.eq(fill.value),
                 d.signal.eq(load.signal), d.place.eq(load.place), d.fill.eq(is_fill & ahead.r_rdy),
                 to_scratchpad.eq(is_fill | (load.place == Place.SCRATCHPAD)),
-                *_constants(last_slot, fills, lambda p: e.banks // e.bus if p == Place.SCRATCHPAD else e.beats_of(p), load.place),
-                *_constants(last_part, part_ends, lambda p: 1 if p == Place.SCRATCHPAD else e.entries_of(p), load.place),
+                last_slot.eq(last_slots), fills.eq(last_slots == 0),
+                last_part.eq(last_parts), part_ends.eq(last_parts == 0),
             ]  # fmt: skip
 
         whole = words.as_value()
         access = self.port.payload
         m.d.comb += [
-            self.port.valid.eq(pending & to_scratchpad),
             access.write.eq(1),
             access.address.eq(address),
             access.count.eq(bytes_there),
@@ -208,8 +213,3 @@ class LoadUnit(wiring.Component):
                 Value.cast(outs[place]).eq(chosen),
             ]
 
-
-def _constants(last: Signal, now: Signal, count: Callable[[Place], int], place: Value) -> list[Any]:
-    """Set ``last`` to a count that depends on the place, less 1, and ``now`` to whether that is 0."""
-    counts = [count(p) for p in Place]
-    return [last.eq(Array(n - 1 for n in counts)[place]), now.eq(Array(int(n == 1) for n in counts)[place])]

@@ -60,7 +60,7 @@ class Loops(wiring.Component):
         loops = len(self.count_bits)
         every = range(loops)
         inner, turn = Signal(loops + 1, init=-1), Signal(loops)  # turn: the loop that goes on next
-        over, moves = inner[loops], self.start | self.next
+        over = inner[loops]
         m.d.comb += self.inner.eq(inner)
 
         # Of each loop: rounds but one, whether there is one, or two; of the next run, of this one, and what is left of it.
@@ -69,34 +69,38 @@ class Loops(wiring.Component):
             count = self.count[str(k)]
             m.d.sync += coming[k].eq(count - 1, count == 1, count == 2)
             with m.If(over):
-                m.d.sync += held[k].eq(*coming[k].all)
-            with m.If(moves & inner[k]):
-                with m.If(over):
-                    m.d.sync += left[k].eq(*coming[k].all)
-                with m.Elif(inner[k + 1]):
+                m.d.sync += [held[k].eq(*coming[k].all), left[k].eq(*coming[k].all)]
+            with m.Elif(self.next & inner[k]):
+                with m.If(inner[k + 1]):
                     m.d.sync += left[k].eq(*held[k].all)
                 with m.Else():
                     m.d.sync += left[k].eq(left[k].rounds - 1, left[k].two, left[k].rounds == 2)
-        step = [[Signal(signed(self.address_bits), name=f"step_{w}_{k}") for k in every] for w in range(self.ways)]
-        begin = [[Signal(self.address_bits, name=f"begin_{w}_{k}") for k in every] for w in range(self.ways)]
         for w in range(self.ways):
-            m.d.comb += self.address[w].eq(begin[w][0])
-            moved = [turn[k].replicate(self.address_bits) & (begin[w][k] + step[w][k])[: self.address_bits] for k in every]
+            step = [Signal(signed(self.address_bits), name=f"step_{w}_{k}") for k in every]
+            begin = [Signal(self.address_bits, name=f"begin_{w}_{k}") for k in every]
+            m.d.comb += self.address[w].eq(begin[0])
+            sums = [(begin[k] + step[k])[: self.address_bits] for k in every]
+            moved = reduce(or_, (_only(value, which) for value, which in zip([*sums, self.base[w]], [*turn, over], strict=True)))
             for k in every:
                 with m.If(over):
-                    m.d.sync += step[w][k].eq(self.step[w][k])
-                with m.If(moves & inner[k]):
-                    m.d.sync += begin[w][k].eq(Mux(over, self.base[w], reduce(or_, moved[k:])))
+                    m.d.sync += step[k].eq(self.step[w][k])
+                with m.If((over & (self.start if k == 0 else 1)) | (self.next & inner[k])):
+                    m.d.sync += begin[k].eq(moved)
 
         ends = [Mux(inner[k + 1], held[k].one, Mux(turn[k], left[k].two, left[k].one)) for k in every]
         flags = Mux(over, Cat(rounds.one for rounds in coming), Cat(ends))
-        with m.If(moves):
+        with m.If(self.start | self.next):
             m.d.sync += self.fresh.eq(inner[1:])
             for k in every:
                 m.d.sync += [inner[k + 1].eq(flags[: k + 1].all()), turn[k].eq(~flags[k] & (flags[:k].all() if k else 1))]
             with m.If(over & ~self.start):
                 m.d.sync += [inner.eq(-1), turn.eq(0)]
         return m
+
+
+def _only(value: Value, condition: Value) -> Value:
+    """``value`` where the condition holds, else 0."""
+    return value & condition.replicate(len(value))
 
 
 class _Rounds:

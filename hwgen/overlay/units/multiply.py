@@ -59,13 +59,15 @@ class MultiplyUnit(wiring.Component):
         kind = data.StructLayout({"fields": instruction_layout(Multiply), "across": 16})
         waiting = Signal(kind)  # for the positions
         there = Signal()
-        can_start, started = Signal(), Signal()
-        self._weights(m, array, waiting, there, can_start, started)
-        self._positions(m, array, waiting, there, can_start, started)
+        can, started, close_soon = Signal(), Signal(), Signal()
+        self._weights(m, array, waiting, there, can, started, close_soon)
+        self._positions(m, array, waiting, there, can, started, close_soon)
         return m
 
-    def _weights(self, m: Module, array: MultiplierArray, waiting: Any, there: Signal, can: Signal, started: Signal) -> None:
-        """``can``: the weights of a tile are in the array when a position that begins now is; ``started``: one does."""
+    def _weights(
+        self, m: Module, array: MultiplierArray, waiting: Any, there: Signal, can: Signal, started: Signal, close_soon: Signal
+    ) -> None:
+        """``can``: a tile may begin: its weights are in the array when a position that begins now is; ``started``: one does."""
         e = self.engine
         m.submodules.tiles = tiles = Loops(1, (10, 8, 8))
         i = fields_of(Multiply, self.i.payload)
@@ -89,7 +91,6 @@ class MultiplyUnit(wiring.Component):
             tiles.start.eq(take),
             tiles.count.eq(_tiles(i)),
             tiles.next.eq(last),
-            can.eq(full | last),
             resumes.eq(Mux(last, started & more, active & Mux(started, 1, ~full & ~reading))),
         ]
         with m.If(take):
@@ -102,10 +103,16 @@ class MultiplyUnit(wiring.Component):
             m.d.sync += address.eq(first_entry)
         with m.If(resumes):
             m.d.sync += entries.eq(entries_but_one)
+        next_last, next_full = Signal(), Signal()
+        m.d.comb += [
+            next_last.eq(Mux(resumes, entries_but_one == 0, reading & (entries == 1))),
+            next_full.eq(~started & (full | last)),
+        ]
         m.d.sync += [
             reading.eq(resumes | (reading & ~last)),
-            last.eq(Mux(resumes, entries_but_one == 0, reading & (entries == 1))),
-            full.eq(~started & (full | last)),
+            last.eq(next_last),
+            full.eq(next_full),
+            can.eq((next_last | next_full) & ~close_soon),
         ]
         # So late that a word shifts one cycle before activations of the same number would be multiplied.
         delay = LATENCY - WEIGHTS_LATENCY
@@ -115,18 +122,21 @@ class MultiplyUnit(wiring.Component):
             array.weights.eq(self.weights),
         ]
 
-    def _positions(self, m: Module, array: MultiplierArray, waiting: Any, there: Signal, can: Signal, started: Signal) -> None:
+    def _positions(
+        self, m: Module, array: MultiplierArray, waiting: Any, there: Signal, can: Signal, started: Signal, close_soon: Signal
+    ) -> None:
+        """``close_soon``: in the next cycle no tile may begin, as one has just begun."""
         e = self.engine
         m.submodules.positions = loops = Loops(e.address_bits, (16, 12, 10, 8, 8))
         fields, i = waiting.fields, Signal(instruction_layout(Multiply))
-        active, zero, close = Signal(), Signal(), Signal(GAP - 1)  # close: at most so many cycles since the tile's first position
+        active, zero, close = Signal(), Signal(), Signal(GAP - 2)  # close: at most so many cycles since the tile's first position
         settled = Signal()  # ``waiting`` has been there for a cycle
         entry = Signal(range(e.sums))
         first = loops.fresh[1]  # position of the tile
         go, ends = Signal(), Signal()
         m.d.comb += [
-            started.eq(active & first & can & ~close[0]),
-            go.eq(active & (~first | (can & ~close[0]))),
+            started.eq(active & first & can),
+            go.eq(active & (~first | can)),
             ends.eq(go & loops.inner[-1]),
         ]
         take = settled & (~active | ends)
@@ -142,9 +152,10 @@ class MultiplyUnit(wiring.Component):
         until = Signal(range(max(e.taps, 8)))
         emit = ~i.depthwise | (until == 0)
         row_ends, tile_ends = loops.inner[1], loops.inner[2]
-        m.d.sync += [close.eq(close >> 1), settled.eq(there & ~take)]
-        with m.If(started | (take & ~fields.first)):  # sums that an instruction goes on with may be those of the last position
-            m.d.sync += close.eq(-1)
+        # Sums that an instruction goes on with may be those of the last position.
+        begins = started | (take & ~fields.first)
+        m.d.comb += close_soon.eq(begins | close[0])
+        m.d.sync += [close.eq(Mux(begins, -1, close >> 1)), settled.eq(there & ~take)]
         with m.If(take):
             m.d.sync += [
                 i.eq(fields), active.eq(1), zero.eq(fields.first), entry.eq(fields.sums), until.eq(e.taps - 1),

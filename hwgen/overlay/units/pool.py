@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from ..engine import Engine
 from ..isa import Pool
 from .loops import Loops
-from .scratchpad import PORT_LATENCY
+from .scratchpad import VECTOR_LATENCY
 from .words import Results, Target, chunk, delayed, fields_of, instruction_layout, instructions, rest
 
 __all__ = ["PoolUnit"]
@@ -79,10 +79,10 @@ class PoolUnit(wiring.Component):
             target.ends.eq(ends),
             target.signal.eq(d.signal),
         ]
-        arrived = delayed(m, Cat(go, first), PORT_LATENCY, "arrived")
+        arrived = delayed(m, Cat(go, first), VECTOR_LATENCY, "arrived")
         m.d.comb += [
-            self.results.valid.eq(delayed(m, go & last, PORT_LATENCY + 1, "valid")),
-            self.results.target.eq(data.View(Target(e), delayed(m, target.as_value(), PORT_LATENCY + 1, "target"))),
+            self.results.valid.eq(delayed(m, go & last, VECTOR_LATENCY + 1, "valid")),
+            self.results.target.eq(data.View(Target(e), delayed(m, target.as_value(), VECTOR_LATENCY + 1, "target"))),
         ]
         for lane in range(e.lanes):
             highest = Signal(8, name=f"highest_{lane}", reset_less=True)

@@ -133,24 +133,28 @@ class Lane(wiring.Component):
         ]
         # A quotient beyond the limits by far is the largest or the least of few bits.
         narrow, less = Signal(signed(NARROW), reset_less=True), Signal(MOST + 1, reset_less=True)
-        tail, ones, zeros = Signal(MOST + 2, reset_less=True), Signal(reset_less=True), Signal(reset_less=True)
-        rest = Signal(reset_less=True)
+        # Of the fraction the upper bits as a whole, without and with half of those below.
+        tail, cuts = Signal(MOST + 2, reset_less=True), (MOST + 2, (MOST + 2) // 2)
+        ones, zeros = Signal(2, reset_less=True), Signal(2, reset_less=True)
+        rest = Signal(2, reset_less=True)  # whether there are bits below, without and with the other half
         m.d.sync += [
             narrow.eq(Mux(wide.any(), Cat((~sign).replicate(NARROW - 1), sign), quotient)),
             less.eq(quotient[: MOST + 1] - 1),
             tail.eq(fraction[: MOST + 2]),
-            ones.eq(fraction[MOST + 2 :].all()),
-            zeros.eq(~fraction[MOST + 2 :].any()),
-            rest.eq(beyond.any()),
+            ones.eq(Cat(fraction[cut:].all() for cut in cuts)),
+            zeros.eq(Cat(~fraction[cut:].any() for cut in cuts)),
+            rest.eq(Cat(beyond.any(), beyond.any() | fraction[: cuts[1]].any())),
         ]
         # Whether the fraction is at most 2**-k, at least 1 - 2**-k; for which k that is a tie.
         least, most = Signal(MOST + 2, reset_less=True), Signal(MOST + 2, reset_less=True)
         nearly_zero, nearly_one = Signal(MOST + 1, reset_less=True), Signal(MOST + 1, reset_less=True)
         second, zero = Signal(signed(NARROW), reset_less=True), Signal(reset_less=True)
         for n in range(MOST + 2):
+            half = n < cuts[1]
+            top, below = cuts[half], tail[:n].any() | rest[0] if half else tail[cuts[1] : n].any() | rest[1]
             m.d.sync += [
-                least[n].eq(zeros & ~tail[n + 1 :].any() & ~(tail[n] & (tail[:n].any() | rest))),
-                most[n].eq(ones & tail[n:].all()),
+                least[n].eq(zeros[half] & ~tail[n + 1 : top].any() & ~(tail[n] & below)),
+                most[n].eq(ones[half] & tail[n:top].all()),
             ]
         small = narrow[: MOST + 1]
         m.d.sync += [nearly_zero.eq(_bits(less)), nearly_one.eq(_bits(small)), second.eq(narrow), zero.eq(small == 0)]

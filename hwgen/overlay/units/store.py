@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from ..engine import Engine
 from ..isa import OPCODE, End, Store
 from .axi import OKAY, Manager, burst
-from .scratchpad import LATENCY
+from .scratchpad import PORT_LATENCY
 from .words import Finished, chunk, delayed, fields_of, instruction_layout, instructions, port_signature
 
 __all__ = ["StoreUnit"]
@@ -30,7 +30,7 @@ class StoreUnit(wiring.Component):
     error : for one cycle, where external memory has answered with an error
     base : address of the external memory's first byte
     aw, w, b : writes of external memory
-    port, x : accesses of the scratchpad; bytes ``LATENCY`` cycles later
+    port, x : accesses of the scratchpad; bytes ``PORT_LATENCY`` cycles later
     """
 
     def __init__(self, engine: Engine):
@@ -101,9 +101,9 @@ class StoreUnit(wiring.Component):
         m.submodules.queue = queue = SyncFIFOBuffered(width=beat.size, depth=DEPTH)
         out = data.View(beat, queue.r_data)
         strobe = Mux(row_ends, Cat(k < left for k in range(e.bus)), (1 << e.bus) - 1)
-        info = delayed(m, Cat(strobe, burst_ends), LATENCY, "info")
+        info = delayed(m, Cat(strobe, burst_ends), PORT_LATENCY, "info")
         m.d.comb += [
-            queue.w_en.eq(delayed(m, go, LATENCY, "come")),
+            queue.w_en.eq(delayed(m, go, PORT_LATENCY, "come")),
             queue.w_data.eq(Cat(Value.cast(self.x)[: 8 * e.bus], info)),
             queue.r_en.eq(self.w.ready),
             self.w.valid.eq(queue.r_rdy),

@@ -31,7 +31,7 @@ class VectorUnit(wiring.Component):
     -------
     i : instructions, tokens taken
     finished : their ends
-    port, x : accesses of the scratchpad, which are taken at once; bytes ``LATENCY`` cycles after an access
+    port, x : accesses of the scratchpad, which are taken at once; bytes ``PORT_LATENCY`` cycles after an access
     valid, ready, entry, data : of the memory of sums
     scales_address, scales : see :class:`~hwgen.overlay.units.drain.DrainUnit`
     write, write_entry, write_data : of the tables
@@ -63,21 +63,25 @@ class VectorUnit(wiring.Component):
         parts: dict[type[Instruction], DrainUnit | CombineUnit | PoolUnit] = {Drain: drain, Combine: combine, Pool: pool}
 
         # Which part goes on. All results of another one are written before.
-        there, last_written = Signal(range(DEPTH + 1)), Signal()  # results on their way
-        drains, none, room = Signal(), Signal(init=1), Signal(init=1)  # they are of requantising; there are none; there is room
+        there, room = Signal(range(DEPTH + 1)), Signal(init=1)  # results on their way; whether there may be more
+        drains, none, idle = Signal(), Signal(), Signal(init=1)  # they are of requantising; none are left; no part has work
+        written = Signal()
         issued = Cat(part.issued for part in parts.values()).any()
         chosen = {kind: Signal(name=f"is_{kind.__name__}".lower()) for kind in parts}
-        idle = Cat(part.i.ready for part in parts.values()).all() & none
-        begins = idle | (chosen[Drain] & drains)
+        takes = self.i.valid & self.i.ready
         for kind, part in parts.items():
             m.d.sync += chosen[kind].eq(self.i.payload[:OPCODE] == kind.opcode)
             m.d.comb += [
                 part.i.payload.eq(self.i.payload),
-                part.i.valid.eq(self.i.valid & begins & chosen[kind]),
+                part.i.valid.eq(takes & chosen[kind]),
                 part.room.eq(room),
             ]
-        m.d.comb += self.i.ready.eq(begins & (~chosen[Drain] | drain.i.ready))
-        with m.If(self.i.valid & self.i.ready):
+        m.d.comb += [
+            self.i.ready.eq(idle | (chosen[Drain] & drains & drain.i.ready)),
+            none.eq(~issued & ((there == 0) | (written & (there == 1)))),
+        ]
+        m.d.sync += idle.eq(Cat(part.i.ready for part in parts.values()).all() & none & ~takes)
+        with m.If(takes):
             m.d.sync += drains.eq(chosen[Drain])
 
         # The queue of results.
@@ -85,7 +89,6 @@ class VectorUnit(wiring.Component):
         m.submodules.queue = queue = SyncFIFOBuffered(width=result.size, depth=DEPTH)
         out = data.View(result, queue.r_data)
         come = [Mux(part.results.valid, Cat(part.results.target, part.results.data), 0) for part in parts.values()]
-        written = queue.r_rdy
         port = self.port.payload
         m.d.comb += [
             queue.w_en.eq(Cat(part.results.valid for part in parts.values()).any()),
@@ -95,7 +98,7 @@ class VectorUnit(wiring.Component):
             pool.ready.eq(~queue.r_rdy),
             combine.x.eq(self.x),
             pool.x.eq(self.x),
-            last_written.eq(written & (there == 1)),
+            written.eq(queue.r_rdy),
         ]
         m.d.sync += [
             self.port.valid.eq(queue.r_rdy | combine.valid | pool.valid),
@@ -104,7 +107,6 @@ class VectorUnit(wiring.Component):
             port.count.eq(out.target.count),
             *(a.eq(b) for a, b in zip(port.data, out.data, strict=False)),
             there.eq(there + issued - written),
-            none.eq(~issued & ((there == 0) | last_written)),
             room.eq(there < DEPTH - SPARE),
             self.finished.done.eq(written & out.target.ends),
             self.finished.signal.eq(out.target.signal),
