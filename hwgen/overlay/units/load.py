@@ -91,7 +91,11 @@ class LoadUnit(wiring.Component):
             m.d.sync += [following.eq(first + new.external_step), active.eq(self.i.valid & self.i.ready & is_load)]
         # A burst is reckoned in one cycle, and offered from the next one on.
         with m.If(~offered):
-            m.d.sync += [length.eq(burst(address, left, e)), row_ends.eq(left <= until_boundary(address, e)), last_row.eq(rows == 1)]
+            m.d.sync += [
+                length.eq(burst(address, left, e)),
+                row_ends.eq(left <= until_boundary(address, e)),
+                last_row.eq(rows == 1),
+            ]
             m.d.sync += offered.eq(active)
         with m.Elif(self.ar.ready):
             m.d.sync += offered.eq(0)
@@ -109,7 +113,10 @@ class LoadUnit(wiring.Component):
         is_fill = head[:OPCODE] == Fill.opcode
         size, start_step = Mux(is_fill, fill.size, load.size), Mux(is_fill, fill.local_step, load.local_step)
         start = Mux(is_fill, fill.local, load.local)
-        places = [(1 if p == Place.SCRATCHPAD else e.entries_of(p), e.banks // e.bus if p == Place.SCRATCHPAD else e.beats_of(p)) for p in Place]
+        places = [
+            (1 if p == Place.SCRATCHPAD else e.entries_of(p), e.banks // e.bus if p == Place.SCRATCHPAD else e.beats_of(p))
+            for p in Place
+        ]
         last_parts, last_slots = (Array(n - 1 for n in counts)[load.place] for counts in zip(*places, strict=True))
         bits = max(e.address_bits, *((n - 1).bit_length() for n in (e.weights, e.scales, 512)))  # of an address or an entry
         d = Signal(data.StructLayout({"size": 20, "step": signed(bits), "value": 8, "place": Place, "fill": 1, "signal": 4}))
@@ -212,4 +219,3 @@ class LoadUnit(wiring.Component):
                 writes[place].eq(pending & ~to_scratchpad & (d.place == place)),
                 Value.cast(outs[place]).eq(chosen),
             ]
-

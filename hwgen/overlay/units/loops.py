@@ -80,7 +80,9 @@ class Loops(wiring.Component):
             begin = [Signal(self.address_bits, name=f"begin_{w}_{k}") for k in every]
             m.d.comb += self.address[w].eq(begin[0])
             sums = [(begin[k] + step[k])[: self.address_bits] for k in every]
-            moved = reduce(or_, (_only(value, which) for value, which in zip([*sums, self.base[w]], [*turn, over], strict=True)))
+            moved = reduce(
+                or_, (_only(value, which) for value, which in zip([*sums, self.base[w]], [*turn, over], strict=True))
+            )
             for k in every:
                 with m.If(over):
                     m.d.sync += step[k].eq(self.step[w][k])

@@ -129,7 +129,11 @@ class MultiplyUnit(wiring.Component):
         e = self.engine
         m.submodules.positions = loops = Loops(e.address_bits, (16, 12, 10, 8, 8))
         fields, i = waiting.fields, Signal(instruction_layout(Multiply))
-        active, zero, close = Signal(), Signal(), Signal(GAP - 2)  # close: at most so many cycles since the tile's first position
+        active, zero, close = (
+            Signal(),
+            Signal(),
+            Signal(GAP - 2),
+        )  # close: at most so many cycles since the tile's first position
         settled = Signal()  # ``waiting`` has been there for a cycle
         entry = Signal(range(e.sums))
         first = loops.fresh[1]  # position of the tile
@@ -195,4 +199,3 @@ class MultiplyUnit(wiring.Component):
 
 def _tiles(i: Any) -> Value:
     return Cat(i.k0_count, i.k1_count, i.k2_count)
-

@@ -58,7 +58,9 @@ class PoolUnit(wiring.Component):
             loops.base[1].eq(new.target),
             *(
                 s.eq(a)
-                for s, a in zip(loops.step[0], (new.kernel_x_step, new.kernel_y_step, e.lanes, new.x_step, new.y_step), strict=True)
+                for s, a in zip(
+                    loops.step[0], (new.kernel_x_step, new.kernel_y_step, e.lanes, new.x_step, new.y_step), strict=True
+                )
             ),
             *(s.eq(a) for s, a in zip(loops.step[1], (0, 0, e.lanes, new.target_x_step, new.target_y_step), strict=True)),
             self.valid.eq(active & (~first | self.room)),
