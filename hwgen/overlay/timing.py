@@ -113,7 +113,7 @@ class _Clock:
             queue = self.taken[i.unit]
             room = queue[-QUEUE] + 2 if len(queue) >= QUEUE else 0
             last = self.dispatched[-1] + 2 if number else 0
-            self.dispatched.append(max(self.come[number] + 3, room, last))
+            self.dispatched.append(max(self.come[number] + 4, room, last))
             before = queue[-1] + BETWEEN if queue else 0
             ready = max([self.dispatched[-1] + DECODED, self.free[i.unit], before, *self._waited(i)])
             taken, begin, end = self._carried_out(i, ready)

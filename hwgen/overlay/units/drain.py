@@ -65,7 +65,7 @@ class DrainUnit(wiring.Component):
         lots = Signal(8)
         m.d.sync += [lots.eq((new.channels + e.lanes - 1) >> lane_bits), first_scales.eq(new.scales >> lane_bits)]
         m.d.comb += [
-            self.valid.eq(active & (~have | (go & opens))),
+            self.valid.eq(active & (~have | (free & self.room & opens))),
             go.eq(free & self.room & (~opens | have)),
             ends.eq(go & loops.inner[-1]),
             self.i.ready.eq(idle),
@@ -132,7 +132,7 @@ class DrainUnit(wiring.Component):
             delayed(m, value, START, name) for name, value in (("begins", go), ("valid", working), ("last", complete))
         )
         place = d.shift - 2 - (e.digit // 4) * (d.steps - 1)
-        rounding = Cat(place[:2], d.zero, d.lo, d.hi, (d.lo - d.zero)[:9], (d.hi - d.zero)[:9])
+        rounding = Cat(place[:2], d.zero, (d.lo - d.zero)[:9], (d.hi - d.zero)[:9], d.lo, d.hi)
         rounding = data.View(Rounding(), delayed(m, rounding, START, "rounding"))
         m.submodules.rules = rules = Rules(e.digit)
         m.d.comb += rules.of_last_step.eq(rounding)
@@ -144,7 +144,7 @@ class DrainUnit(wiring.Component):
                 lane.valid.eq(valid),
                 lane.sum.eq(hold[n]),
                 lane.scale.eq(scale[n]),
-                *(getattr(lane, name).eq(getattr(rules, name)) for name in ("place", "limits")),
+                *(getattr(lane, name).eq(getattr(rules, name)) for name in ("place", "limits", "ends")),
                 self.results.data[n].eq(lane.result),
             ]
         m.d.comb += [

@@ -61,7 +61,8 @@ class Fetch(wiring.Component):
         room = Signal(range(DEPTH * per + 1), init=DEPTH * per)  # beats
         coming = Signal(range(DEPTH * per + 1))
         length, offered = Signal(range(BURST + 1)), Signal()
-        asked, comes, popped = self.ar.valid & self.ar.ready, self.r.valid & self.r.ready, Signal()
+        asked, comes, popped = self.ar.valid & self.ar.ready, Signal(), Signal()
+        data = Signal(8 * e.bus, reset_less=True)
         m.d.comb += [
             self.ar.valid.eq(offered),
             self.ar.payload.address.eq(address),
@@ -74,6 +75,8 @@ class Fetch(wiring.Component):
         ]
         m.d.sync += [
             self.idle.eq((left == 0) & (coming == 0) & ~queue.r_rdy),
+            comes.eq(self.r.valid),
+            data.eq(self.r.payload.data),
             popped.eq(self.o.valid & self.o.ready),
             room.eq(room - Mux(asked, length, 0) + Mux(popped, per, 0)),
             coming.eq(coming + Mux(asked, length, 0) - comes),
@@ -87,12 +90,12 @@ class Fetch(wiring.Component):
         with m.Elif(asked):
             m.d.sync += [address.eq(address + (length << (e.bus.bit_length() - 1))), left.eq(left - length)]
         if per == 1:
-            m.d.comb += [queue.w_en.eq(comes), queue.w_data.eq(self.r.payload.data)]
+            m.d.comb += [queue.w_en.eq(comes), queue.w_data.eq(data)]
         else:
             word, beat = Signal(8 * WORD - 8 * e.bus), Signal(range(per))
             with m.If(comes):
-                m.d.sync += [beat.eq(beat + 1), word.eq(Cat(word, self.r.payload.data)[8 * e.bus :])]
-            m.d.comb += [queue.w_en.eq(comes & (beat == per - 1)), queue.w_data.eq(Cat(word, self.r.payload.data))]
+                m.d.sync += [beat.eq(beat + 1), word.eq(Cat(word, data)[8 * e.bus :])]
+            m.d.comb += [queue.w_en.eq(comes & (beat == per - 1)), queue.w_data.eq(Cat(word, data))]
         return m
 
 

@@ -30,6 +30,7 @@ class LoadUnit(wiring.Component):
     base : address of the external memory's first byte
     ar, r : reads of external memory
     port : accesses of the scratchpad
+    clear : the port is ready in the next cycle
     weights, scales, tables : whether a word is written there, which entry, the word
     """
 
@@ -44,6 +45,7 @@ class LoadUnit(wiring.Component):
                 "ar": manager["ar"],
                 "r": manager["r"],
                 "port": Out(port_signature(engine)),
+                "clear": In(1),
                 "entry": Out(24),
                 "write_weights": Out(1),
                 "weights": Out(chunk(1, engine.columns)),
@@ -113,6 +115,7 @@ class LoadUnit(wiring.Component):
         is_fill = head[:OPCODE] == Fill.opcode
         size, start_step = Mux(is_fill, fill.size, load.size), Mux(is_fill, fill.local_step, load.local_step)
         start = Mux(is_fill, fill.local, load.local)
+        whole_row = Mux(is_fill, fill.size <= e.banks, load.size <= e.bus)
         places = [
             (1 if p == Place.SCRATCHPAD else e.entries_of(p), e.banks // e.bus if p == Place.SCRATCHPAD else e.beats_of(p))
             for p in Place
@@ -130,7 +133,7 @@ class LoadUnit(wiring.Component):
         part = Signal(range(e.bus))  # of the word's entries, where it has several
         address = Signal(bits)
         written, complete, next_pending = Signal(), Signal(), Signal()
-        opens, free = Signal(init=1), Signal()  # there is room for a word, or will be when the port is ready; there is
+        free = Signal(init=1)  # there is room for another word
         to_scratchpad, last_slot, last_part = Signal(), Signal(range(longest)), Signal(range(e.bus))
         fills, part_ends, next_part_ends = Signal(), Signal(), Signal()  # the slot is the word's last one, the part the beat's
         row_ends, one_word = Signal(), Signal()  # the row has no more bytes than the next word; none has
@@ -145,7 +148,6 @@ class LoadUnit(wiring.Component):
         m.d.comb += [
             written.eq(pending & (~to_scratchpad | self.port.ready)),
             complete.eq(written & part_ends),
-            free.eq(opens | (self.port.valid & self.port.ready)),
             self.r.ready.eq(~keeps),
             next_part_ends.eq(Mux(written, Mux(part_ends, last_part == 0, part + 1 == last_part), part_ends)),
             next_pending.eq(Mux(counted, full, pending & ~complete)),
@@ -153,7 +155,7 @@ class LoadUnit(wiring.Component):
         m.d.sync += [
             pending.eq(next_pending),
             part_ends.eq(next_part_ends),
-            opens.eq(~next_pending | (next_part_ends & ~to_scratchpad)),
+            free.eq(~next_pending | Mux(to_scratchpad, self.clear, next_part_ends)),
             self.port.valid.eq(next_pending & to_scratchpad),
         ]
         m.d.sync += keeps.eq(comes & ~accepted)
@@ -188,7 +190,7 @@ class LoadUnit(wiring.Component):
             m.d.sync += [
                 active.eq(ahead.r_rdy), loading.eq(ahead.r_rdy & ~is_fill), filling.eq(ahead.r_rdy & is_fill),
                 local.eq(start), following.eq(start + start_step), address.eq(start), left.eq(size),
-                row_ends.eq(size <= Mux(is_fill, e.banks, e.bus)), one_word.eq(size <= Mux(is_fill, e.banks, e.bus)),
+                row_ends.eq(whole_row), one_word.eq(whole_row),
                 rows.eq(Mux(is_fill, fill.rows, load.rows)), slot.eq(0), part.eq(0), ends.eq(0),
                 d.size.eq(size), d.step.eq(start_step), d.value.eq(fill.value),
                 d.signal.eq(load.signal), d.place.eq(load.place), d.fill.eq(is_fill & ahead.r_rdy),

@@ -31,11 +31,11 @@ class Loops(wiring.Component):
 
     Members
     -------
-    start : begin anew, from the next cycle on; only in the last round of all loops, or before the first start
+    start : begin a run, from the next cycle on; with the last ``next`` of the one before, or later
     base, count, step : of the run that ``start`` begins; ``count`` must be there a cycle before
     next : go on to the next round
-    address : of this round, for each way
-    inner : for each number of loops, whether so many inner ones are in their last round; the last bit also before the start
+    address : of this round, for each way; as what follows only during a run
+    inner : for each number of loops, whether so many inner ones are in their last round
     fresh : for each loop, whether it and all within have just begun
     """
 
@@ -59,8 +59,8 @@ class Loops(wiring.Component):
         m = Module()
         loops = len(self.count_bits)
         every = range(loops)
-        inner, turn = Signal(loops + 1, init=-1), Signal(loops)  # turn: the loop that goes on next
-        over = inner[loops]
+        inner, turn = Signal(loops + 1, init=1), Signal(loops)  # turn: the loop that goes on next
+        idle, over = Signal(init=1), Signal(init=1)  # there is no run; that, or its last round: the next run is made ready
         m.d.comb += self.inner.eq(inner)
 
         # Of each loop: rounds but one, whether there is one, or two; of the next run, of this one, and what is left of it.
@@ -86,17 +86,17 @@ class Loops(wiring.Component):
             for k in every:
                 with m.If(over):
                     m.d.sync += step[k].eq(self.step[w][k])
-                with m.If((over & (self.start if k == 0 else 1)) | (self.next & inner[k])):
+                with m.If((idle if k == 0 else over) | (self.next & inner[k])):
                     m.d.sync += begin[k].eq(moved)
 
         ends = [Mux(inner[k + 1], held[k].one, Mux(turn[k], left[k].two, left[k].one)) for k in every]
         flags = Mux(over, Cat(rounds.one for rounds in coming), Cat(ends))
-        with m.If(self.start | self.next):
-            m.d.sync += self.fresh.eq(inner[1:])
+        ended = over & ~self.start
+        with m.If(self.next | idle):
+            m.d.sync += [self.fresh.eq(inner[1:] | over.replicate(loops)), idle.eq(ended), over.eq(ended | flags.all())]
             for k in every:
-                m.d.sync += [inner[k + 1].eq(flags[: k + 1].all()), turn[k].eq(~flags[k] & (flags[:k].all() if k else 1))]
-            with m.If(over & ~self.start):
-                m.d.sync += [inner.eq(-1), turn.eq(0)]
+                m.d.sync += inner[k + 1].eq(flags[: k + 1].all())
+                m.d.sync += turn[k].eq(~ended & ~flags[k] & (flags[:k].all() if k else 1))
         return m
 
 

@@ -21,21 +21,21 @@ FRACTION = MANTISSA + 2  #: bits below the quotient that decide on a tie, beside
 NARROW = 10  #: bits of a quotient that are kept, with its sign: one of more is beyond the limits
 KEPT = FRACTION - LOWEST  #: bits that are kept below the running sum
 MOST = 8  #: bits of a quotient that matter for a tie
-LIMITS = data.StructLayout(  #: ``least``, ``most``: ``lo``, ``hi`` before ``zero`` is added
-    {"zero": signed(8), "lo": signed(8), "hi": signed(8), "least": signed(9), "most": signed(9)}
-)
+#: ``least``, ``most``: ``lo``, ``hi`` before ``zero`` is added
+LIMITS = data.StructLayout({"zero": signed(8), "least": signed(9), "most": signed(9)})
+ENDS = data.StructLayout({"lo": signed(8), "hi": signed(8)})
 
 
 class Rounding(data.StructLayout):
     """How all lanes round: fields of :class:`~hwgen.overlay.isa.Drain`, and the binary point's place."""
 
     def __init__(self) -> None:
-        super().__init__({"place": 2, "limits": LIMITS})
+        super().__init__({"place": 2, "limits": LIMITS, "ends": ENDS})
 
 
 def latency(digit: int) -> int:
     """Cycles from a word's last step to its result."""
-    return product_stages(IntType(digit, False)) + 1 + 6
+    return product_stages(IntType(digit, False)) + 1 + 7
 
 
 class Rules(wiring.Component):
@@ -44,17 +44,21 @@ class Rules(wiring.Component):
     Members
     -------
     of_last_step : given in the cycle of the last step
-    place, limits : for :class:`Lane`
+    place, limits, ends : for :class:`Lane`
     """
 
     def __init__(self, digit: int):
         self.digit = digit
-        super().__init__({"of_last_step": In(Rounding()), "place": Out(2), "limits": Out(LIMITS)})
+        super().__init__({"of_last_step": In(Rounding()), "place": Out(2), "limits": Out(LIMITS), "ends": Out(ENDS)})
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         first = product_stages(IntType(self.digit, False)) + 1
-        for wait, name, target in ((first, "place", self.place), (first + 5, "limits", self.limits)):
+        for wait, name, target in (
+            (first, "place", self.place),
+            (first + 5, "limits", self.limits),
+            (first + 6, "ends", self.ends),
+        ):
             source = Value.cast(getattr(self.of_last_step, name))
             m.d.comb += Value.cast(target).eq(delayed(m, source, wait, name))
         return m
@@ -73,7 +77,7 @@ class Lane(wiring.Component):
     begin : the first step of a word is in this cycle; its others follow
     valid : a step is
     sum, scale : of the word, from its first to its last step
-    place, limits : of :class:`Rules`
+    place, limits, ends : of :class:`Rules`
     result : ``latency`` cycles after the last step
     """
 
@@ -87,6 +91,7 @@ class Lane(wiring.Component):
                 "scale": In(SCALE),
                 "place": In(2),
                 "limits": In(LIMITS),
+                "ends": In(ENDS),
                 "result": Out(signed(8)),
             }
         )
@@ -166,8 +171,9 @@ class Lane(wiring.Component):
         rounded = Signal(signed(NARROW + 1), reset_less=True)
         m.d.sync += rounded.eq(third + move)
         limits = self.limits
-        low_enough, high_enough = rounded <= limits.most, rounded >= limits.least
-        m.d.sync += self.result.eq(Mux(high_enough, Mux(low_enough, rounded + limits.zero, limits.hi), limits.lo))
+        moved, high, low = Signal(8, reset_less=True), Signal(reset_less=True), Signal(reset_less=True)
+        m.d.sync += [moved.eq(rounded + limits.zero), high.eq(rounded > limits.most), low.eq(rounded < limits.least)]
+        m.d.sync += self.result.eq(Mux(low, self.ends.lo, Mux(high, self.ends.hi, moved)))
         return m
 
 

@@ -80,6 +80,7 @@ class OverlayEngine(wiring.Component):
             with m.If(client.valid & free):
                 m.d.comb += [scratchpad.valid.eq(1), scratchpad.access.eq(client.payload)]
             free = free & ~client.valid
+        m.d.comb += load.clear.eq(~vector.soon)
         for name in ("read", "read_entry", "write", "write_entry", "write_data"):
             m.d.comb += getattr(sums, name).eq(getattr(multiply, name))
         for name in ("valid", "entry"):
@@ -116,7 +117,7 @@ class OverlayEngine(wiring.Component):
         held, choice = Signal(), Signal()
         first = Mux(held, choice, fetch.ar.valid)
         m.d.comb += [
-            axi.ar.valid.eq(Mux(first, fetch.ar.valid, load.ar.valid)),
+            axi.ar.valid.eq(fetch.ar.valid | load.ar.valid),
             axi.ar.payload.eq(Mux(first, fetch.ar.payload.as_value(), load.ar.payload.as_value())),
             fetch.ar.ready.eq(axi.ar.ready & first),
             load.ar.ready.eq(axi.ar.ready & ~first),

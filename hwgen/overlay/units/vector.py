@@ -31,6 +31,7 @@ class VectorUnit(wiring.Component):
     -------
     i : instructions, tokens taken
     finished : their ends
+    soon : there is an access in the next cycle
     port, x : accesses of the scratchpad, which are taken at once; bytes ``PORT_LATENCY`` cycles after an access
     valid, ready, entry, data : of the memory of sums
     scales_address, scales : see :class:`~hwgen.overlay.units.drain.DrainUnit`
@@ -44,6 +45,7 @@ class VectorUnit(wiring.Component):
                 "i": In(instructions(Drain, Combine, Pool)),
                 "finished": Out(Finished()),
                 "port": Out(port_signature(engine, always_ready=True)),
+                "soon": Out(1),
                 "x": In(chunk(1, engine.banks)),
                 **vector_side(engine),
                 "scales_address": Out(range(engine.scales // engine.lanes)),
@@ -73,7 +75,7 @@ class VectorUnit(wiring.Component):
             m.d.sync += chosen[kind].eq(self.i.payload[:OPCODE] == kind.opcode)
             m.d.comb += [
                 part.i.payload.eq(self.i.payload),
-                part.i.valid.eq(takes & chosen[kind]),
+                part.i.valid.eq(self.i.valid & chosen[kind] & (idle | drains if kind is Drain else idle)),
                 part.room.eq(room),
             ]
         m.d.comb += [
@@ -99,9 +101,10 @@ class VectorUnit(wiring.Component):
             combine.x.eq(self.x),
             pool.x.eq(self.x),
             written.eq(queue.r_rdy),
+            self.soon.eq(queue.r_rdy | combine.valid | pool.valid),
         ]
         m.d.sync += [
-            self.port.valid.eq(queue.r_rdy | combine.valid | pool.valid),
+            self.port.valid.eq(self.soon),
             port.write.eq(queue.r_rdy),
             port.address.eq(Mux(queue.r_rdy, out.target.address, Mux(combine.valid, combine.address, pool.address))),
             port.count.eq(out.target.count),
