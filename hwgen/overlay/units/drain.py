@@ -115,7 +115,6 @@ class DrainUnit(wiring.Component):
 
         # Scales and sums of the lanes.
         opening, load = delayed(m, go & opens, START - 1, "opening"), delayed(m, go, START - 1, "load")
-        scale = Signal(data.ArrayLayout(SCALE, e.lanes), reset_less=True)
         width = -(-e.columns // e.lanes) * e.lanes
         hold = [Signal(signed(SUM_BITS), name=f"hold_{c}", reset_less=True) for c in range(width)]
         following = Signal(self.data.shape(), reset_less=True)
@@ -123,7 +122,6 @@ class DrainUnit(wiring.Component):
         with m.If(delayed(m, read, LATENCY, "read")):
             m.d.sync += following.eq(self.data)
         with m.If(load):
-            m.d.sync += scale.eq(self.scales)
             m.d.sync += [
                 h.eq(Mux(opening, s, n)) for h, s, n in zip(hold, sums, [*hold[e.lanes :], *[0] * e.lanes], strict=True)
             ]
@@ -140,10 +138,11 @@ class DrainUnit(wiring.Component):
             lane = Lane(e.digit)
             m.submodules[f"lane_{n}"] = lane
             m.d.comb += [
+                lane.load.eq(load),
+                lane.scale.eq(self.scales[n]),
                 lane.begin.eq(begins),
                 lane.valid.eq(valid),
                 lane.sum.eq(hold[n]),
-                lane.scale.eq(scale[n]),
                 *(getattr(lane, name).eq(getattr(rules, name)) for name in ("place", "limits", "ends")),
                 self.results.data[n].eq(lane.result),
             ]

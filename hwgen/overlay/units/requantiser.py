@@ -74,9 +74,10 @@ class Lane(wiring.Component):
 
     Members
     -------
+    load, scale : the scale of a word whose first step is in the next cycle
     begin : the first step of a word is in this cycle; its others follow
     valid : a step is
-    sum, scale : of the word, from its first to its last step
+    sum : of the word, from its first to its last step
     place, limits, ends : of :class:`Rules`
     result : ``latency`` cycles after the last step
     """
@@ -85,6 +86,7 @@ class Lane(wiring.Component):
         self.digit = digit
         super().__init__(
             {
+                "load": In(1),
                 "begin": In(1),
                 "valid": In(1),
                 "sum": In(signed(SUM_BITS)),
@@ -99,12 +101,14 @@ class Lane(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         digit, stages = self.digit, product_stages(IntType(self.digit, False))
-        mult = Signal(MULT_BITS, reset_less=True)
-        now = Mux(self.begin, self.scale.mult, mult)
-        m.d.sync += mult.eq(now >> digit)
-        product = soft_product(m, 1, self.sum, now[:digit], "product")
+        # The digits are the outputs of registers, so that their gates find room in the carry cells of the product.
+        mult, offset = Signal(MULT_BITS, reset_less=True), Signal(signed(64), reset_less=True)
+        m.d.sync += mult.eq(Mux(self.load, self.scale.mult, mult >> digit))
+        with m.If(self.load):
+            m.d.sync += offset.eq(self.scale.offset)
+        product = soft_product(m, 1, self.sum, mult[:digit], "product")
         begin, valid = delayed(m, self.begin, stages, "begin"), delayed(m, self.valid, stages, "valid")
-        offset = delayed(m, self.scale.offset, stages, "offset")
+        offset = delayed(m, offset, stages, "offset")
 
         # The running sum moves down by a digit in each step; of what leaves it the highest bits are kept.
         total = Signal(signed(64), reset_less=True)
