@@ -186,7 +186,7 @@ class _Clock:
             share = 1 if i.place == Place.SCRATCHPAD else e.entries_of(Place(i.place))
             while self._ask(taken):
                 pass
-            first = max(begin, self.bus, taken + 2 + self.memory.latency)
+            first = max(begin, self.bus, taken + 3 + self.memory.latency)
             last = first + max(self.memory.cycles(i.rows * beats), i.rows * beats * share, REQUEST * requests - 1) - 1
             self.bus = last + 1
             last_request = max(taken + REQUEST * (requests - 1), last - OUTSTANDING * BURST)

@@ -137,14 +137,15 @@ class LoadUnit(wiring.Component):
         to_scratchpad, last_slot, last_part = Signal(), Signal(range(longest)), Signal(range(e.bus))
         fills, part_ends, next_part_ends = Signal(), Signal(), Signal()  # the slot is the word's last one, the part the beat's
         row_ends, one_word = Signal(), Signal()  # the row has no more bytes than the next word; none has
-        # Beats wait in a place of their own where the word before has not been written.
+        # A beat waits to be taken, and one more behind it where the word before has not been written.
+        beat, comes = Signal(8 * e.bus), Signal()
         kept, keeps = Signal(8 * e.bus), Signal()
-        beat, comes = Mux(keeps, kept, self.r.payload.data), keeps | self.r.valid
         # Rows: of a Load the bytes of each beat, of a Fill as many as the banks have.
         step = Mux(d.fill, e.banks, e.bus)
         now = Mux(row_ends, left, step)[: len(bytes_there)]
         full = filling | fills | (row_ends & to_scratchpad)
         accepted, counted = free & loading & comes, free & (filling | (loading & comes))
+        stays = comes & ~accepted
         m.d.comb += [
             written.eq(pending & (~to_scratchpad | self.port.ready)),
             complete.eq(written & part_ends),
@@ -158,7 +159,9 @@ class LoadUnit(wiring.Component):
             free.eq(~next_pending | Mux(to_scratchpad, self.clear, next_part_ends)),
             self.port.valid.eq(next_pending & to_scratchpad),
         ]
-        m.d.sync += keeps.eq(comes & ~accepted)
+        m.d.sync += [comes.eq(stays | keeps | self.r.valid), keeps.eq(stays & (keeps | self.r.valid))]
+        with m.If(~stays):
+            m.d.sync += beat.eq(Mux(keeps, kept, self.r.payload.data))
         with m.If(~keeps):
             m.d.sync += kept.eq(self.r.payload.data)
 
