@@ -215,13 +215,13 @@ class _Clock:
         match i:
             case Drain():
                 last = taken + 2 + (i.x_count * i.y_count * -(-i.channels // e.lanes) - 1) * i.steps
-                self.free[i.unit], end = last + i.steps, last + i.steps - 1 + e.drain_latency + 3
+                self.free[i.unit], end = last + i.steps, last + i.steps - 1 + e.drain_latency + 1
             case Combine():
-                end = taken + _shared(-(-i.x_count // e.lanes) * i.y_count, 1 if i.single else 2, SCRATCHPAD + 12)
+                end = taken + _shared(-(-i.x_count // e.lanes) * i.y_count, 1 if i.single else 2, SCRATCHPAD + 10)
                 self.free[i.unit] = end
             case Pool():
                 windows = -(-i.channels // e.lanes) * i.x_count * i.y_count
-                end = taken + _shared(windows, i.kernel_x * i.kernel_y, SCRATCHPAD + 6)
+                end = taken + _shared(windows, i.kernel_x * i.kernel_y, SCRATCHPAD + 4)
                 self.free[i.unit] = end
         self.written, self.drained = end, drains
         return taken, end

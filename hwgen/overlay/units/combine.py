@@ -27,7 +27,7 @@ class CombineUnit(wiring.Component):
     valid, ready, address : reads of the scratchpad
     x : the bytes, `VECTOR_LATENCY` cycles later
     write, write_entry, write_data : of the tables, 256 entries each
-    room, issued, results : as of :class:`~hwgen.overlay.units.drain.DrainUnit`
+    issued, results : as of :class:`~hwgen.overlay.units.drain.DrainUnit`
     """
 
     def __init__(self, engine: Engine):
@@ -42,7 +42,6 @@ class CombineUnit(wiring.Component):
                 "write": In(1),
                 "write_entry": In(9),
                 "write_data": In(signed(32)),
-                "room": In(1),
                 "issued": Out(1),
                 "results": Out(Results(engine)),
             }
@@ -67,7 +66,7 @@ class CombineUnit(wiring.Component):
             *(base.eq(a) for base, a in zip(loops.base, (new.source0, new.source1, new.target), strict=True)),
             *(step[0].eq(e.lanes) for step in loops.step),
             *(step[1].eq(s) for step, s in zip(loops.step, (new.y_step0, new.y_step1, new.y_step), strict=True)),
-            self.valid.eq(active & (second | self.room)),
+            self.valid.eq(active),
             self.address.eq(Mux(second, loops.address[1], loops.address[0])),
             asked.eq(self.valid & self.ready),
             go.eq(asked & (second | d.single)),

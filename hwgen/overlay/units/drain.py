@@ -29,7 +29,6 @@ class DrainUnit(wiring.Component):
     i : instructions; the next one is taken when all lots of this one are on their way
     valid, ready, entry, data : of the memory of sums
     scales_address, scales : a word of ``lanes`` scales, ``SCALES_LATENCY`` cycles later
-    room : whether there will be room for one more result
     issued : one has begun
     results : what is to be written
     """
@@ -42,7 +41,6 @@ class DrainUnit(wiring.Component):
                 **vector_side(engine),
                 "scales_address": Out(range(engine.scales // engine.lanes)),
                 "scales": In(data.ArrayLayout(SCALE, engine.lanes)),
-                "room": In(1),
                 "issued": Out(1),
                 "results": Out(Results(engine)),
             }
@@ -65,8 +63,8 @@ class DrainUnit(wiring.Component):
         lots = Signal(8)
         m.d.sync += [lots.eq((new.channels + e.lanes - 1) >> lane_bits), first_scales.eq(new.scales >> lane_bits)]
         m.d.comb += [
-            self.valid.eq(active & (~have | (free & self.room & opens))),
-            go.eq(free & self.room & (~opens | have)),
+            self.valid.eq(active & (~have | (free & opens))),
+            go.eq(free & (~opens | have)),
             ends.eq(go & loops.inner[-1]),
             self.i.ready.eq(idle),
             take.eq(self.i.valid & self.i.ready),

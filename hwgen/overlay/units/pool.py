@@ -20,7 +20,7 @@ class PoolUnit(wiring.Component):
 
     Members
     -------
-    i, valid, ready, address, x, room, issued, results : as of :class:`~hwgen.overlay.units.combine.CombineUnit`
+    i, valid, ready, address, x, issued, results : as of :class:`~hwgen.overlay.units.combine.CombineUnit`
     """
 
     def __init__(self, engine: Engine):
@@ -32,7 +32,6 @@ class PoolUnit(wiring.Component):
                 "ready": In(1),
                 "address": Out(engine.address_bits),
                 "x": In(chunk(1, engine.banks)),
-                "room": In(1),
                 "issued": Out(1),
                 "results": Out(Results(engine)),
             }
@@ -63,7 +62,7 @@ class PoolUnit(wiring.Component):
                 )
             ),
             *(s.eq(a) for s, a in zip(loops.step[1], (0, 0, e.lanes, new.target_x_step, new.target_y_step), strict=True)),
-            self.valid.eq(active & (~first | self.room)),
+            self.valid.eq(active),
             self.address.eq(loops.address[0]),
             go.eq(self.valid & self.ready),
             ends.eq(go & loops.inner[-1]),

@@ -4,7 +4,6 @@ from typing import Any
 
 from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from ..engine import Engine
@@ -18,12 +17,11 @@ from .words import Finished, Target, chunk, instructions, port_signature
 
 __all__ = ["VectorUnit"]
 
-DEPTH = 32  #: results on their way
-SPARE = 4  #: of these, for those that begin while ``room`` is being reckoned
+MOST = 31  #: results on their way: not more than cycles from a beginning to a result
 
 
 class VectorUnit(wiring.Component):
-    """One of three parts works at a time; what they make goes through a queue to the scratchpad.
+    """One of three parts works at a time; what they make goes to the scratchpad as it comes.
 
     An instruction begins when the results of the one before are written; requantising while those of another requantising are.
 
@@ -65,7 +63,7 @@ class VectorUnit(wiring.Component):
         parts: dict[type[Instruction], DrainUnit | CombineUnit | PoolUnit] = {Drain: drain, Combine: combine, Pool: pool}
 
         # Which part goes on. All results of another one are written before.
-        there, room = Signal(range(DEPTH + 1)), Signal(init=1)  # results on their way; whether there may be more
+        there = Signal(range(MOST + 1))  # results on their way
         drains, none, idle = Signal(), Signal(), Signal(init=1)  # they are of requantising; none are left; no part has work
         written = Signal()
         issued = Cat(part.issued for part in parts.values()).any()
@@ -76,7 +74,6 @@ class VectorUnit(wiring.Component):
             m.d.comb += [
                 part.i.payload.eq(self.i.payload),
                 part.i.valid.eq(self.i.valid & chosen[kind] & (idle | drains if kind is Drain else idle)),
-                part.room.eq(room),
             ]
         m.d.comb += [
             self.i.ready.eq(idle | (chosen[Drain] & drains & drain.i.ready)),
@@ -86,31 +83,26 @@ class VectorUnit(wiring.Component):
         with m.If(takes):
             m.d.sync += drains.eq(chosen[Drain])
 
-        # The queue of results.
+        # Results are written as they come; meanwhile nothing is read.
         result = data.StructLayout({"target": Target(e), "data": chunk(1, e.lanes)})
-        m.submodules.queue = queue = SyncFIFOBuffered(width=result.size, depth=DEPTH)
-        out = data.View(result, queue.r_data)
         come = [Mux(part.results.valid, Cat(part.results.target, part.results.data), 0) for part in parts.values()]
+        out = data.View(result, come[0] | come[1] | come[2])
         port = self.port.payload
         m.d.comb += [
-            queue.w_en.eq(Cat(part.results.valid for part in parts.values()).any()),
-            queue.w_data.eq(come[0] | come[1] | come[2]),
-            queue.r_en.eq(1),
-            combine.ready.eq(~queue.r_rdy),
-            pool.ready.eq(~queue.r_rdy),
+            written.eq(Cat(part.results.valid for part in parts.values()).any()),
+            combine.ready.eq(~combine.results.valid),
+            pool.ready.eq(~pool.results.valid),
             combine.x.eq(self.x),
             pool.x.eq(self.x),
-            written.eq(queue.r_rdy),
-            self.soon.eq(queue.r_rdy | combine.valid | pool.valid),
+            self.soon.eq(written | combine.valid | pool.valid),
         ]
         m.d.sync += [
             self.port.valid.eq(self.soon),
-            port.write.eq(queue.r_rdy),
-            port.address.eq(Mux(queue.r_rdy, out.target.address, Mux(combine.valid, combine.address, pool.address))),
+            port.write.eq(written),
+            port.address.eq(Mux(written, out.target.address, Mux(combine.valid, combine.address, pool.address))),
             port.count.eq(out.target.count),
             *(a.eq(b) for a, b in zip(port.data, out.data, strict=False)),
             there.eq(there + issued - written),
-            room.eq(there < DEPTH - SPARE),
             self.finished.done.eq(written & out.target.ends),
             self.finished.signal.eq(out.target.signal),
         ]
