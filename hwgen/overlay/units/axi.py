@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from amaranth import Module, Mux, Value
+from amaranth import Array, Module, Mux, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.data import StructLayout
 from amaranth.lib.wiring import In, Out
@@ -109,4 +109,4 @@ def burst(address: Value, beats: Value, engine: Engine) -> Value:
 def until_boundary(address: Value, engine: Engine) -> Value:
     """Beats from byte ``address`` until a burst must end."""
     shift = engine.bus.bit_length() - 1
-    return BURST - address[shift : shift + BURST.bit_length() - 1]
+    return Array(BURST - k for k in range(BURST))[address[shift : shift + BURST.bit_length() - 1]]

@@ -3,7 +3,7 @@
 from itertools import pairwise
 from typing import Any
 
-from amaranth import Module, Mux, Signal
+from amaranth import Array, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -46,18 +46,18 @@ class Scratchpad(wiring.Component):
         banks, depth = self.engine.banks, self.engine.scratchpad // self.engine.banks
         bits = banks.bit_length() - 1
         array_rows, array_offset = self._rows(m, "array", self.read_address)
-        valid, access = Signal(), Signal(self.access.shape(), reset_less=True)
-        m.d.sync += [valid.eq(self.valid), access.eq(self.access)]
+        writes, access = Signal(banks), Signal(self.access.shape(), reset_less=True)
+        masks = Array((1 << count) - 1 if count <= banks else 0 for count in range(1 << len(access.count)))
+        m.d.sync += [writes.eq(Mux(self.valid & self.access.write, masks[self.access.count], 0)), access.eq(self.access)]
         rows, offset = self._rows(m, "port", access.address)
 
         # What is written turns by its offset: byte i goes to bank (i + offset) % banks.
         turned = Signal(data.StructLayout({"data": chunk(1, banks), "write": banks}), name="turned", reset_less=True)
         ready = Signal.like(turned, name="ready")
         near = access.address[: min(2, bits)]
-        active = [valid & access.write & (i < access.count) for i in range(banks)]
         m.d.sync += [
             *_turned(turned.data, [access.data[i] for i in range(banks)], near, 1, -1),
-            *_turned(turned.write, active, near, 1, -1),
+            *_turned(turned.write, list(writes), near, 1, -1),
             *_turned(ready.data, [turned.data[i] for i in range(banks)], offset[0][2:], 4, -1),
             *_turned(ready.write, [turned.write[i] for i in range(banks)], offset[0][2:], 4, -1),
         ]
