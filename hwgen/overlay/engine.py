@@ -127,8 +127,8 @@ class Engine:
 
     @property
     def drain_latency(self) -> int:
-        """Cycles from a lot's last step to its result: scales and sums, the multiplier, sum, and four for rounding."""
-        return 3 + product_stages(IntType(self.digit, False)) + 5
+        """Cycles from a lot's last step to its result: scales and sums, the multiplier, sum, and seven for rounding."""
+        return 3 + product_stages(IntType(self.digit, False)) + 8
 
     def place(self, shift: int, steps: int) -> int:
         """Where the binary point of a Drain lies; one of ``isa.PLACES``."""

@@ -159,13 +159,13 @@ class Resident(wiring.Component):
         there, back = (self._places(m, region, name) for region, name in ((p.input, "put"), (p.output, "get")))
         self._put(m, memory, there)
         waited = Signal(range(EACH))
-        start = Signal(init=1)  # of a frame
-        m.d.comb += [there.start.eq(start), back.start.eq(start)]
-        m.d.sync += start.eq(0)
+        start = Signal(2, init=2)  # of a frame; after a reset a cycle later, as the loops must know their counts before
+        m.d.comb += [there.start.eq(start[0]), back.start.eq(start[0])]
+        m.d.sync += start.eq(start >> 1)
         with m.FSM():
             with m.State("in"):
-                m.d.comb += self.i.ready.eq(~start)
-                with m.If(self.i.valid & self.i.ready & there.last.all()):
+                m.d.comb += self.i.ready.eq(start == 0)
+                with m.If(self.i.valid & self.i.ready & there.inner[-1]):
                     m.next = "begin"
             with m.State("begin"):  # the last word is being written
                 m.next = "start"
@@ -183,7 +183,7 @@ class Resident(wiring.Component):
                 m.d.comb += [self.o.valid.eq(1), back.next.eq(self.o.ready)]
                 with m.If(self.o.ready):
                     m.next = "read"
-                    with m.If(back.last.all()):
+                    with m.If(back.inner[-1]):
                         m.d.sync += start.eq(1)
                         m.next = "in"
         self._get(m, memory, back)

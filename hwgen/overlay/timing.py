@@ -20,7 +20,10 @@ BURST = 16  #: beats of a request
 PASSES = 4
 OUTSTANDING = 16  #: requests that the memory takes before it has answered the first
 FETCHED = 16  #: instructions fetched ahead
-SCRATCHPAD = 6  #: cycles from an address to the bytes
+SCRATCHPAD = 6  #: cycles from an address to the bytes; one more for units that share a port, and two for the vector unit
+REQUEST = 2  #: cycles from a request to the next one of the same unit
+DECODED = 4  #: cycles from an instruction's way into a unit's queue until the unit takes it
+BETWEEN = 3  #: cycles from an instruction of a unit to the next one, at least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,10 +111,11 @@ class _Clock:
             while len(self.come) <= number:
                 self._ask(None)
             queue = self.taken[i.unit]
-            room = queue[-QUEUE] + 1 if len(queue) >= QUEUE else 0
-            last = self.dispatched[-1] + 1 if number else 0
-            self.dispatched.append(max(self.come[number] + 2, room, last))
-            ready = max([self.dispatched[-1] + 2, self.free[i.unit], *self._waited(i)])
+            room = queue[-QUEUE] + 2 if len(queue) >= QUEUE else 0
+            last = self.dispatched[-1] + 2 if number else 0
+            self.dispatched.append(max(self.come[number] + 4, room, last))
+            before = queue[-1] + BETWEEN if queue else 0
+            ready = max([self.dispatched[-1] + DECODED, self.free[i.unit], before, *self._waited(i)])
             taken, begin, end = self._carried_out(i, ready)
             queue.append(taken)
             for unit in Unit:
@@ -129,7 +133,7 @@ class _Clock:
         gone = self.dispatched if popped < len(self.dispatched) else self.before
         if not portion or popped >= len(gone):
             return False
-        asked = max(self.asked + 1, gone[popped] + 2 if popped >= 0 else 0)
+        asked = max(self.asked + REQUEST, gone[popped] + 3 if popped >= 0 else 0)
         if until is not None and asked > until:
             return False
         begin = max(asked + self.memory.latency, self.bus)
@@ -159,8 +163,8 @@ class _Clock:
                 return taken, taken, end
             case Store():
                 beats = -(-i.size // self.engine.bus)
-                cycles = i.rows * (self.memory.cycles(beats) + 2 * -(-beats // BURST)) + SCRATCHPAD + self.memory.latency + 5
-                self.free[i.unit] = ready + cycles + 1
+                cycles = i.rows * (self.memory.cycles(beats) + 2 * -(-beats // BURST)) + SCRATCHPAD + self.memory.latency + 6
+                self.free[i.unit] = ready + cycles
                 return ready, ready, ready + cycles
             case _:
                 self.free[i.unit] = ready + 1
@@ -178,14 +182,15 @@ class _Clock:
         else:
             beats = -(-i.size // e.bus)
             requests = i.rows * -(-beats // BURST)
-            self.free[i.unit] = taken + requests + 1
+            self.free[i.unit] = taken + REQUEST * requests + 1
             share = 1 if i.place == Place.SCRATCHPAD else e.entries_of(Place(i.place))
             while self._ask(taken):
                 pass
-            first = max(begin, self.bus, taken + 1 + self.memory.latency)
-            last = first + max(self.memory.cycles(i.rows * beats), i.rows * beats * share) - 1
+            first = max(begin, self.bus, taken + 3 + self.memory.latency)
+            last = first + max(self.memory.cycles(i.rows * beats), i.rows * beats * share, REQUEST * requests - 1) - 1
             self.bus = last + 1
-            while self._ask(last - OUTSTANDING * BURST):  # between the requests of a long load
+            last_request = max(taken + REQUEST * (requests - 1), last - OUTSTANDING * BURST)
+            while self._ask(last_request):  # between the requests of a long load
                 last += self.memory.cycles(self.beats * self.portion)
             self.bus = last + 1
         self.put = last + 3
@@ -197,7 +202,7 @@ class _Clock:
         positions, entries = across * i.y_count, e.taps if i.depthwise else e.rows
         tiles, period = i.k0_count * i.k1_count * i.k2_count, max(positions, entries, GAP)
         loaded = max(taken + 2, self.last_tile + 1) + entries - 1
-        first = max(loaded, self.last_position + 1, taken + 2, self.last_tile + GAP)
+        first = max(loaded, self.last_position + 1, taken + 3, self.last_tile + GAP)
         last = first + (tiles - 1) * period
         self.free[i.unit] = max(last - period + entries + 1 if tiles > 1 else loaded + 1, self.last_position + 1)
         self.last_tile, self.last_position = last, last + positions - 1
@@ -210,9 +215,9 @@ class _Clock:
         match i:
             case Drain():
                 last = taken + 2 + (i.x_count * i.y_count * -(-i.channels // e.lanes) - 1) * i.steps
-                self.free[i.unit], end = last + i.steps, last + i.steps - 1 + e.drain_latency + 3
+                self.free[i.unit], end = last + i.steps, last + i.steps - 1 + e.drain_latency + 1
             case Combine():
-                end = taken + _shared(-(-i.x_count // e.lanes) * i.y_count, 1 if i.single else 2, SCRATCHPAD + 9)
+                end = taken + _shared(-(-i.x_count // e.lanes) * i.y_count, 1 if i.single else 2, SCRATCHPAD + 10)
                 self.free[i.unit] = end
             case Pool():
                 windows = -(-i.channels // e.lanes) * i.x_count * i.y_count

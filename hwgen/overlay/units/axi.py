@@ -3,14 +3,14 @@
 from functools import partial
 from typing import Any
 
-from amaranth import Module, Mux, Value
+from amaranth import Array, Module, Mux, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.data import StructLayout
 from amaranth.lib.wiring import In, Out
 
 from ..engine import Engine
 
-__all__ = ["BURST", "FETCH", "LOAD", "OKAY", "AxiPorts", "Manager", "burst", "ports"]
+__all__ = ["BURST", "FETCH", "LOAD", "OKAY", "AxiPorts", "Manager", "burst", "ports", "until_boundary"]
 
 BURST = 16  #: beats at most; a burst ends where a multiple of so many begins, so none crosses 4 KiB
 LOAD, FETCH = 0, 1  #: identifiers of reads
@@ -102,6 +102,11 @@ def ports(engine: Engine) -> dict[str, wiring.Member]:
 
 def burst(address: Value, beats: Value, engine: Engine) -> Value:
     """Beats of the next burst of ``beats`` from byte ``address`` on."""
-    shift = engine.bus.bit_length() - 1
-    until = BURST - address[shift : shift + BURST.bit_length() - 1]
+    until = until_boundary(address, engine)
     return Mux(beats < until, beats, until)
+
+
+def until_boundary(address: Value, engine: Engine) -> Value:
+    """Beats from byte ``address`` until a burst must end."""
+    shift = engine.bus.bit_length() - 1
+    return Array(BURST - k for k in range(BURST))[address[shift : shift + BURST.bit_length() - 1]]

@@ -10,12 +10,12 @@ from amaranth.lib.wiring import In, Out
 from ..engine import Engine
 from ..isa import SHIFTS, Combine
 from .loops import Loops
-from .scratchpad import LATENCY
-from .words import Results, Target, chunk, delayed, fields_of, instruction_layout, instructions, rest
+from .scratchpad import VECTOR_LATENCY
+from .words import UNCHECKED, Results, Target, chunk, delayed, fields_of, instruction_layout, instructions, rest
 
 __all__ = ["CombineUnit"]
 
-LOOKUP = 5  #: cycles from operands to results: memory, its register, sum, quotient, limits
+LOOKUP = 6  #: cycles from operands to results: memory, its register, sum, quotient, rounding, limits
 
 
 class CombineUnit(wiring.Component):
@@ -25,9 +25,9 @@ class CombineUnit(wiring.Component):
     -------
     i : instructions
     valid, ready, address : reads of the scratchpad
-    x : the bytes, `LATENCY` cycles later
+    x : the bytes, `VECTOR_LATENCY` cycles later
     write, write_entry, write_data : of the tables, 256 entries each
-    room, issued, results : as of :class:`~hwgen.overlay.units.drain.DrainUnit`
+    issued, results : as of :class:`~hwgen.overlay.units.drain.DrainUnit`
     """
 
     def __init__(self, engine: Engine):
@@ -42,7 +42,6 @@ class CombineUnit(wiring.Component):
                 "write": In(1),
                 "write_entry": In(9),
                 "write_data": In(signed(32)),
-                "room": In(1),
                 "issued": Out(1),
                 "results": Out(Results(engine)),
             }
@@ -52,26 +51,26 @@ class CombineUnit(wiring.Component):
         m = Module()
         e = self.engine
         bits = e.lanes.bit_length() - 1
-        kind = instruction_layout(Combine)
-        new, d = fields_of(Combine, self.i.payload), Signal(kind)
+        new, d = fields_of(Combine, self.i.payload), Signal(instruction_layout(Combine))
         active, second = Signal(), Signal()  # second: the next read is of the second operand
         take, go, asked, ends = Signal(), Signal(), Signal(), Signal()
-        v = data.View(kind, Mux(take, new.as_value(), d.as_value()))
         m.submodules.loops = loops = Loops(e.address_bits, (16, 12), ways=3)
+        words = Signal(16)  # in a row
+        m.d.sync += words.eq((new.x_count + e.lanes - 1) >> bits)
         m.d.comb += [
             self.i.ready.eq(~active),
             take.eq(self.i.valid & self.i.ready),
             loops.start.eq(take),
             loops.next.eq(go),
-            loops.count.eq(Cat(((v.x_count + e.lanes - 1) >> bits)[:16], v.y_count)),
-            *(base.eq(a) for base, a in zip(loops.base, (v.source0, v.source1, v.target), strict=True)),
+            loops.count.eq(Cat(words, new.y_count)),
+            *(base.eq(a) for base, a in zip(loops.base, (new.source0, new.source1, new.target), strict=True)),
             *(step[0].eq(e.lanes) for step in loops.step),
-            *(step[1].eq(s) for step, s in zip(loops.step, (v.y_step0, v.y_step1, v.y_step), strict=True)),
-            self.valid.eq(active & (second | self.room)),
+            *(step[1].eq(s) for step, s in zip(loops.step, (new.y_step0, new.y_step1, new.y_step), strict=True)),
+            self.valid.eq(active),
             self.address.eq(Mux(second, loops.address[1], loops.address[0])),
             asked.eq(self.valid & self.ready),
             go.eq(asked & (second | d.single)),
-            ends.eq(go & loops.last.all()),
+            ends.eq(go & loops.inner[-1]),
             self.issued.eq(asked & ~second),
         ]
         with m.If(asked):
@@ -84,27 +83,27 @@ class CombineUnit(wiring.Component):
         target = Signal(Target(e))
         m.d.comb += [
             target.address.eq(loops.address[2]),
-            target.count.eq(Mux(loops.last[0], rest(d.x_count, e.lanes), e.lanes)),
+            target.count.eq(Mux(loops.inner[1], rest(d.x_count, e.lanes), e.lanes)),
             target.ends.eq(ends),
             target.signal.eq(d.signal),
         ]
         # Operands wait for each other.
-        arrived = delayed(m, Cat(asked, second), LATENCY, "arrived")
+        arrived = delayed(m, Cat(asked, second), VECTOR_LATENCY, "arrived")
         operands = [Signal(chunk(1, e.lanes), name=f"operand_{k}", reset_less=True) for k in range(2)]
         for k, operand in enumerate(operands):
             with m.If(arrived[0] & (arrived[1] == k)):
                 m.d.sync += [a.eq(b) for a, b in zip(operand, self.x, strict=False)]
         m.d.comb += [
-            self.results.valid.eq(delayed(m, go, LATENCY + 1 + LOOKUP, "valid")),
-            self.results.target.eq(data.View(Target(e), delayed(m, target.as_value(), LATENCY + 1 + LOOKUP, "target"))),
+            self.results.valid.eq(delayed(m, go, VECTOR_LATENCY + 1 + LOOKUP, "valid")),
+            self.results.target.eq(data.View(Target(e), delayed(m, target.as_value(), VECTOR_LATENCY + 1 + LOOKUP, "target"))),
         ]
         # Nothing of an instruction changes until the results of the one before are written.
-        window = Signal(max(SHIFTS))  # bits of the fraction that decide on a tie
-        m.d.sync += window.eq(~((1 << (d.window - 1)[:5]) - 1))
+        above, window = Signal(5), Signal(max(SHIFTS))  # bits of the fraction that decide on a tie
+        m.d.sync += [above.eq(d.window - 1), window.eq(~((1 << above) - 1))]
         for lane in range(e.lanes):
             found = []
             for k, operand in enumerate(operands):
-                m.submodules[f"table_{lane}_{k}"] = table = Memory(shape=signed(32), depth=256, init=[])
+                m.submodules[f"table_{lane}_{k}"] = table = Memory(shape=signed(32), depth=256, init=[], attrs=UNCHECKED)
                 read, write = table.read_port(), table.write_port()
                 value = Signal(signed(32), name=f"found_{lane}_{k}", reset_less=True)
                 m.d.comb += [
@@ -130,9 +129,13 @@ class CombineUnit(wiring.Component):
         for k, shift in enumerate(SHIFTS[:-1]):
             with m.If(place == k):
                 m.d.comb += inside.eq((1 << shift) - 1)
-        tie = (d.window != 0) & ~(total[: max(SHIFTS)] & window & inside).any()
+        tie, whole = Signal(name=f"tie_{lane}"), Signal(signed(33 - min(SHIFTS)), name=f"whole_{lane}", reset_less=True)
+        m.d.sync += [
+            whole.eq(quotient),
+            tie.eq((d.window != 0) & ~(total[: max(SHIFTS)] & window & inside).any() & (quotient[0] == d.odd)),
+        ]
         rounded = Signal(signed(33 - min(SHIFTS) + 1), name=f"rounded_{lane}", reset_less=True)
-        m.d.sync += rounded.eq(quotient - (tie & (quotient[0] == d.odd)))
+        m.d.sync += rounded.eq(whole - tie)
         result = Signal(signed(8), name=f"result_{lane}", reset_less=True)
         m.d.sync += result.eq(Mux(rounded < d.lo, d.lo, Mux(rounded > d.hi, d.hi, rounded)))
         return result

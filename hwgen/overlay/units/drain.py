@@ -29,7 +29,6 @@ class DrainUnit(wiring.Component):
     i : instructions; the next one is taken when all lots of this one are on their way
     valid, ready, entry, data : of the memory of sums
     scales_address, scales : a word of ``lanes`` scales, ``SCALES_LATENCY`` cycles later
-    room : whether there will be room for one more result
     issued : one has begun
     results : what is to be written
     """
@@ -42,7 +41,6 @@ class DrainUnit(wiring.Component):
                 **vector_side(engine),
                 "scales_address": Out(range(engine.scales // engine.lanes)),
                 "scales": In(data.ArrayLayout(SCALE, engine.lanes)),
-                "room": In(1),
                 "issued": Out(1),
                 "results": Out(Results(engine)),
             }
@@ -55,49 +53,56 @@ class DrainUnit(wiring.Component):
         kind = instruction_layout(Drain)
         new, d = fields_of(Drain, self.i.payload), Signal(kind)
         active, entry, step = Signal(), Signal(range(e.sums)), Signal(3)
-        lot = Signal(range(-(-256 // e.lanes)))
+        free, idle = Signal(), Signal(init=1)  # no lot is being shifted, and an instruction is there, or none is
+        scales, first_scales = (Signal.like(self.scales_address, name=name) for name in ("scales", "first_scales"))
         m.submodules.loops = loops = Loops(e.address_bits, (8, 12, 12))
         go, ends, take = Signal(), Signal(), Signal()
         have = Signal()  # the sums of the next position are here, or will be when they are wanted
         read = self.valid & self.ready
-        opens = loops.fresh[0]  # the first lot of a position
-        both = Mux(take, new.as_value(), d.as_value())
-        v = data.View(kind, both)
+        opens, lots_end = loops.fresh[0], loops.inner[1]  # the first lot of a position, the last one
+        lots = Signal(8)
+        m.d.sync += [lots.eq((new.channels + e.lanes - 1) >> lane_bits), first_scales.eq(new.scales >> lane_bits)]
         m.d.comb += [
-            self.valid.eq(active & (~have | (go & opens))),
-            go.eq(active & (step == 0) & self.room & (~opens | have)),
-            ends.eq(go & loops.last.all()),
-            self.i.ready.eq(~active & (step == 0)),
+            self.valid.eq(active & (~have | (free & opens))),
+            go.eq(free & (~opens | have)),
+            ends.eq(go & loops.inner[-1]),
+            self.i.ready.eq(idle),
             take.eq(self.i.valid & self.i.ready),
             self.entry.eq(entry),
-            self.scales_address.eq((d.scales >> lane_bits) + lot),
+            self.scales_address.eq(scales),
             self.issued.eq(go),
             loops.start.eq(take),
             loops.next.eq(go),
-            loops.base[0].eq(v.target),
-            loops.count.eq(Cat(((v.channels + e.lanes - 1) >> lane_bits)[:8], v.x_count, v.y_count)),
+            loops.base[0].eq(new.target),
+            loops.count.eq(Cat(lots, new.x_count, new.y_count)),
             loops.step[0][0].eq(e.lanes),
-            loops.step[0][1].eq(v.x_step),
-            loops.step[0][2].eq(v.y_step),
+            loops.step[0][1].eq(new.x_step),
+            loops.step[0][2].eq(new.y_step),
         ]
         with m.If(step != 0):
             m.d.sync += step.eq(step - 1)
         with m.If(take):
-            m.d.sync += [d.eq(new), active.eq(1), entry.eq(new.sums), lot.eq(0), have.eq(0)]
+            m.d.sync += [d.eq(new), active.eq(1), entry.eq(new.sums), have.eq(0), scales.eq(first_scales)]
         with m.Elif(read):
             m.d.sync += [have.eq(1), entry.eq(entry + 1)]
         with m.Elif(go & opens):
             m.d.sync += have.eq(0)
         with m.If(go):
-            m.d.sync += [step.eq(d.steps - 1), lot.eq(Mux(loops.last[0], 0, lot + 1))]
-            with m.If(ends):
-                m.d.sync += active.eq(0)
+            m.d.sync += [
+                step.eq(d.steps - 1),
+                scales.eq(Mux(lots_end, d.scales >> lane_bits, scales + 1)),
+                free.eq((d.steps == 1) & ~loops.inner[-1]),
+                idle.eq((d.steps == 1) & loops.inner[-1]),
+                active.eq(~loops.inner[-1]),
+            ]
+        with m.Else():
+            m.d.sync += [free.eq(take | (active & (step[1:] == 0))), idle.eq(~take & ~active & (step[1:] == 0))]
 
         # What goes with a lot, from its first to its last step, and the rules of its instruction.
         here, held = Signal(Target(e)), Signal(Target(e))
         m.d.comb += [
             here.address.eq(loops.address[0]),
-            here.count.eq(Mux(loops.last[0], rest(d.channels, e.lanes), e.lanes)),
+            here.count.eq(Mux(lots_end, rest(d.channels, e.lanes), e.lanes)),
             here.ends.eq(ends),
             here.signal.eq(d.signal),
         ]
@@ -108,7 +113,6 @@ class DrainUnit(wiring.Component):
 
         # Scales and sums of the lanes.
         opening, load = delayed(m, go & opens, START - 1, "opening"), delayed(m, go, START - 1, "load")
-        scale = Signal(data.ArrayLayout(SCALE, e.lanes), reset_less=True)
         width = -(-e.columns // e.lanes) * e.lanes
         hold = [Signal(signed(SUM_BITS), name=f"hold_{c}", reset_less=True) for c in range(width)]
         following = Signal(self.data.shape(), reset_less=True)
@@ -116,7 +120,6 @@ class DrainUnit(wiring.Component):
         with m.If(delayed(m, read, LATENCY, "read")):
             m.d.sync += following.eq(self.data)
         with m.If(load):
-            m.d.sync += scale.eq(self.scales)
             m.d.sync += [
                 h.eq(Mux(opening, s, n)) for h, s, n in zip(hold, sums, [*hold[e.lanes :], *[0] * e.lanes], strict=True)
             ]
@@ -125,7 +128,7 @@ class DrainUnit(wiring.Component):
             delayed(m, value, START, name) for name, value in (("begins", go), ("valid", working), ("last", complete))
         )
         place = d.shift - 2 - (e.digit // 4) * (d.steps - 1)
-        rounding = Cat(place[:2], d.zero, d.lo, d.hi)
+        rounding = Cat(place[:2], d.zero, (d.lo - d.zero)[:9], (d.hi - d.zero)[:9], d.lo, d.hi)
         rounding = data.View(Rounding(), delayed(m, rounding, START, "rounding"))
         m.submodules.rules = rules = Rules(e.digit)
         m.d.comb += rules.of_last_step.eq(rounding)
@@ -133,11 +136,12 @@ class DrainUnit(wiring.Component):
             lane = Lane(e.digit)
             m.submodules[f"lane_{n}"] = lane
             m.d.comb += [
+                lane.load.eq(load),
+                lane.scale.eq(self.scales[n]),
                 lane.begin.eq(begins),
                 lane.valid.eq(valid),
                 lane.sum.eq(hold[n]),
-                lane.scale.eq(scale[n]),
-                *(getattr(lane, name).eq(getattr(rules, name)) for name in ("place", "limits")),
+                *(getattr(lane, name).eq(getattr(rules, name)) for name in ("place", "limits", "ends")),
                 self.results.data[n].eq(lane.result),
             ]
         m.d.comb += [

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -60,11 +60,11 @@ class Fetch(wiring.Component):
         address, left = Signal(32), Signal(COUNT + 3)  # beats to ask for
         room = Signal(range(DEPTH * per + 1), init=DEPTH * per)  # beats
         coming = Signal(range(DEPTH * per + 1))
-        length = burst(address, left, e)
-        asked, comes = self.ar.valid & self.ar.ready, self.r.valid & self.r.ready
-        popped = self.o.valid & self.o.ready
+        length, offered = Signal(range(BURST + 1)), Signal()
+        asked, comes, popped = self.ar.valid & self.ar.ready, Signal(), Signal()
+        data = Signal(8 * e.bus, reset_less=True)
         m.d.comb += [
-            self.ar.valid.eq((left != 0) & (room >= BURST)),
+            self.ar.valid.eq(offered),
             self.ar.payload.address.eq(address),
             self.ar.payload.length.eq(length),
             self.ar.payload.id.eq(FETCH),
@@ -72,28 +72,37 @@ class Fetch(wiring.Component):
             self.o.valid.eq(queue.r_rdy),
             self.o.payload.eq(queue.r_data),
             queue.r_en.eq(self.o.ready),
-            self.idle.eq((left == 0) & (coming == 0) & ~queue.r_rdy),
         ]
+        m.d.sync += [
+            self.idle.eq((left == 0) & (coming == 0) & ~queue.r_rdy),
+            comes.eq(self.r.valid),
+            data.eq(self.r.payload.data),
+            popped.eq(self.o.valid & self.o.ready),
+            room.eq(room - Mux(asked, length, 0) + Mux(popped, per, 0)),
+            coming.eq(coming + Mux(asked, length, 0) - comes),
+        ]
+        with m.If(~offered):
+            m.d.sync += [length.eq(burst(address, left, e)), offered.eq((left != 0) & (room >= BURST))]
+        with m.Elif(self.ar.ready):
+            m.d.sync += offered.eq(0)
         with m.If(self.start):
             m.d.sync += [address.eq(self.address), left.eq(self.count * per if per > 1 else self.count)]
         with m.Elif(asked):
             m.d.sync += [address.eq(address + (length << (e.bus.bit_length() - 1))), left.eq(left - length)]
-        m.d.sync += [
-            room.eq(room - Mux(asked, length, 0) + Mux(popped, per, 0)),
-            coming.eq(coming + Mux(asked, length, 0) - comes),
-        ]
         if per == 1:
-            m.d.comb += [queue.w_en.eq(comes), queue.w_data.eq(self.r.payload.data)]
+            m.d.comb += [queue.w_en.eq(comes), queue.w_data.eq(data)]
         else:
             word, beat = Signal(8 * WORD - 8 * e.bus), Signal(range(per))
             with m.If(comes):
-                m.d.sync += [beat.eq(beat + 1), word.eq(Cat(word, self.r.payload.data)[8 * e.bus :])]
-            m.d.comb += [queue.w_en.eq(comes & (beat == per - 1)), queue.w_data.eq(Cat(word, self.r.payload.data))]
+                m.d.sync += [beat.eq(beat + 1), word.eq(Cat(word, data)[8 * e.bus :])]
+            m.d.comb += [queue.w_en.eq(comes & (beat == per - 1)), queue.w_data.eq(Cat(word, data))]
         return m
 
 
 class Dispatch(wiring.Component):
     """A queue for each unit. Its first instruction leaves when all tokens that it waits for are there, and takes them.
+
+    An instruction is on its unit's stream for two cycles before it is valid, so that registers can hold what follows from it.
 
     Members
     -------
@@ -116,27 +125,56 @@ class Dispatch(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
+        known = Signal()
+        tokens = {(a, b): _Tokens(f"tokens_{a.name}_{b.name}".lower()) for a in Unit for b in Unit if a != b}
         opcode = self.i.payload[:OPCODE]
-        known = opcode < len(INSTRUCTIONS)
-        tokens = {(a, b): Signal(TOKENS, name=f"tokens_{a.name}_{b.name}".lower()) for a in Unit for b in Unit if a != b}
-        taken, room = {}, {}
+        decoded = Signal()  # the word is known to be for these units:
+        mine = {unit: Signal(name=f"for_{unit.name}".lower()) for unit in Unit}
+        fits, room = Signal(), []
         for unit in Unit:
             o = getattr(self, unit.name.lower())
             m.submodules[unit.name.lower()] = queue = SyncFIFOBuffered(width=len(o.payload), depth=QUEUE)
-            mine = Cat(opcode == kind.opcode for kind in kinds_of(unit)).any()
-            room[unit] = ~mine | queue.w_rdy
+            is_mine = Cat(opcode == kind.opcode for kind in kinds_of(unit)).any()
+            m.d.sync += mine[unit].eq(is_mine)
+            room.append(~is_mine | queue.w_rdy)
+            # The first instruction takes its tokens, once it has been there for a cycle, and is offered from the next one on.
+            seen, offered, takes = Signal(), Signal(), Signal()
             wait = queue.r_data[OPCODE : OPCODE + 4]
-            there = Cat(~wait[other] | (tokens[other, unit] != 0) for other in Unit if other != unit).all()
-            taken[unit] = Mux(o.valid & o.ready, wait, 0)
+            there = Cat(~wait[other] | tokens[other, unit].there | self._gives(other, unit) for other in Unit if other != unit)
             m.d.comb += [
-                queue.w_en.eq(self.i.valid & mine),
+                queue.w_en.eq(decoded & fits & mine[unit]),
                 queue.w_data.eq(self.i.payload),
-                o.valid.eq(queue.r_rdy & there),
+                takes.eq(seen & there.all()),
+                o.valid.eq(offered),
                 o.payload.eq(queue.r_data),
-                queue.r_en.eq(o.ready & there),
+                queue.r_en.eq(o.ready & offered),
             ]
-        m.d.comb += [self.i.ready.eq(Cat(room.values()).all()), self.unknown.eq(self.i.valid & ~known)]
-        for (giver, taker), count in tokens.items():
-            finished = getattr(self, f"finished_{giver.name.lower()}")
-            m.d.sync += count.eq(count + (finished.done & finished.signal[taker]) - taken[taker][giver])
+            with m.If(offered):
+                m.d.sync += offered.eq(~o.ready)
+            with m.Else():
+                m.d.sync += [seen.eq(queue.r_rdy & ~takes), offered.eq(takes)]
+            for giver in Unit:
+                if giver != unit:
+                    tokens[giver, unit].count(m, self._gives(giver, unit), takes & wait[giver])
+        m.d.sync += [
+            decoded.eq(self.i.valid & ~self.i.ready), known.eq(opcode < len(INSTRUCTIONS)), fits.eq(Cat(room).all()),
+        ]  # fmt: skip
+        m.d.comb += [self.i.ready.eq(decoded & fits), self.unknown.eq(decoded & ~known)]
         return m
+
+    def _gives(self, giver: Unit, taker: Unit) -> Value:
+        finished = getattr(self, f"finished_{giver.name.lower()}")
+        return finished.done & finished.signal[taker]
+
+
+class _Tokens:
+    """A number of tokens, and a register that says whether there are any."""
+
+    def __init__(self, name: str):
+        self.number, self.there = Signal(TOKENS, name=name), Signal(name=f"{name}_there")
+
+    def count(self, m: Module, gives: Value, takes: Value) -> None:
+        with m.If(gives & ~takes):
+            m.d.sync += [self.number.eq(self.number + 1), self.there.eq(1)]
+        with m.Elif(takes & ~gives):
+            m.d.sync += [self.number.eq(self.number - 1), self.there.eq(self.number != 1)]

@@ -70,21 +70,21 @@ class OnChipMemory(wiring.Component):
         e = self.engine
         shift = e.bus.bit_length() - 1
         ar = self.axi.ar
-        left, identity = Signal(range(BURST + 1)), Signal()
+        left, last, identity = Signal(range(BURST + 1)), Signal(), Signal()  # last: one is left
         width = self.bits + len(ar.payload.length) + len(ar.payload.id)
         m.submodules.requests = requests = SyncFIFOBuffered(width=width, depth=REQUESTS)
         m.submodules.answers = answers = SyncFIFOBuffered(width=8 * e.bus + 1, depth=ANSWERS)
-        room = Signal(range(ANSWERS + 1), init=ANSWERS)
+        room, fits = Signal(range(ANSWERS + 1), init=ANSWERS), Signal(init=1)  # fits: there is room, one beat in the way or not
         asked, taken = Signal(), Signal()
         coming = Signal(READ)  # a beat at each step of the way
         identities = Signal(READ)
         m.d.comb += [
-            asked.eq(reading & (room != 0)),
+            asked.eq(reading & fits),
             taken.eq(self.axi.r.valid & self.axi.r.ready),
             requests.w_data.eq(Cat(ar.payload.address[shift : shift + self.bits], ar.payload.length, ar.payload.id)),
             requests.w_en.eq(ar.valid),
             ar.ready.eq(requests.w_rdy),
-            requests.r_en.eq(~reading | (asked & (left == 1))),
+            requests.r_en.eq(~reading | (asked & last)),
             answers.w_en.eq(coming[-1]),
             answers.w_data.eq(Cat(self.word, identities[-1])),
             self.axi.r.valid.eq(answers.r_rdy),
@@ -94,13 +94,15 @@ class OnChipMemory(wiring.Component):
         ]
         m.d.sync += [
             room.eq(room - asked + taken),
+            fits.eq(room > 1),
             coming.eq(Cat(asked, coming)),
             identities.eq(Cat(identity, identities)),
         ]
         with m.If(asked):
-            m.d.sync += [place.eq(place + 1), left.eq(left - 1)]
+            m.d.sync += [place.eq(place + 1), left.eq(left - 1), last.eq(left == 2)]
         with m.If(requests.r_en):
             m.d.sync += [reading.eq(requests.r_rdy), Cat(place, left, identity).eq(requests.r_data)]
+            m.d.sync += last.eq(requests.r_data[self.bits : self.bits + len(left)] == 1)
 
     def _write(self, m: Module) -> tuple[Signal, Signal, Signal]:
         """Bursts of writes, each with its answer; what is written: which word, its bytes, which of these."""

@@ -19,6 +19,7 @@ from .words import Finished, chunk, delayed, fields_of, instruction_layout, inst
 __all__ = ["MultiplyUnit"]
 
 
+LOOPS = ("x", "y", "k0", "k1", "k2")
 WEIGHTS_LATENCY = 2  #: cycles from an entry's number to its weights
 
 
@@ -55,48 +56,64 @@ class MultiplyUnit(wiring.Component):
         m = Module()
         e = self.engine
         m.submodules.array = array = MultiplierArray(e)
-        waiting = Signal(instruction_layout(Multiply))  # for the positions
+        kind = data.StructLayout({"fields": instruction_layout(Multiply), "across": 16})
+        waiting = Signal(kind)  # for the positions
         there = Signal()
-        can_start, started = Signal(), Signal()
-        self._weights(m, array, waiting, there, can_start, started)
-        self._positions(m, array, waiting, there, can_start, started)
+        can, started, close_soon = Signal(), Signal(), Signal()
+        self._weights(m, array, waiting, there, can, started, close_soon)
+        self._positions(m, array, waiting, there, can, started, close_soon)
         return m
 
-    def _weights(self, m: Module, array: MultiplierArray, waiting: Any, there: Signal, can: Signal, started: Signal) -> None:
-        """``can``: the weights of a tile are in the array when a position that begins now is; ``started``: one does."""
+    def _weights(
+        self, m: Module, array: MultiplierArray, waiting: Any, there: Signal, can: Signal, started: Signal, close_soon: Signal
+    ) -> None:
+        """``can``: a tile may begin: its weights are in the array when a position that begins now is; ``started``: one does."""
         e = self.engine
         m.submodules.tiles = tiles = Loops(1, (10, 8, 8))
         i = fields_of(Multiply, self.i.payload)
         active, reading, full, entries = Signal(), Signal(), Signal(), Signal(range(e.rows))
+        last, resumes = Signal(), Signal()  # the last entry of a tile is read; reading begins with the next cycle
         depthwise, address = Signal(), Signal(range(e.weights))
-        last = reading & (entries == 0)
-        first_entries = Mux(i.depthwise, e.taps - 1, e.rows - 1)
-        next_entries = Mux(depthwise, e.taps - 1, e.rows - 1)
+        entries_but_one = Mux(depthwise, e.taps - 1, e.rows - 1)
         take = self.i.valid & self.i.ready
+
+        # What follows from an instruction before it is taken. In depthwise mode as many positions in a row as bytes are read.
+        first_entry, near = Signal(range(e.weights)), Signal(15)
+        across = Signal(16)
+        m.d.sync += [
+            first_entry.eq(i.weights + Mux(i.depthwise, e.taps - 1, e.rows - 1)),
+            near.eq(Mux(i.stride[0], i.x_count, 0) + Mux(i.stride[1], i.x_count << 1, 0)),
+            across.eq(Mux(i.depthwise, near + (Mux(i.stride[2], i.x_count << 2, 0) + (e.taps - i.stride)), i.x_count)),
+        ]
+        more = active & ~(last & tiles.inner[-1])  # a tile to read after this cycle
         m.d.comb += [
             self.i.ready.eq(~active & ~there),
             tiles.start.eq(take),
-            tiles.count.eq(Mux(take, _tiles(i), _tiles(waiting))),
+            tiles.count.eq(_tiles(i)),
             tiles.next.eq(last),
-            can.eq(full | last),
+            resumes.eq(Mux(last, started & more, active & Mux(started, 1, ~full & ~reading))),
         ]
         with m.If(take):
-            m.d.sync += [
-                waiting.eq(i), there.eq(1), active.eq(1), depthwise.eq(i.depthwise),
-                address.eq(i.weights + first_entries), entries.eq(first_entries),
-            ]  # fmt: skip
-        more = active & ~(last & tiles.last.all())  # a tile to read after this cycle
+            m.d.sync += [waiting.fields.eq(i), waiting.across.eq(across), active.eq(1), depthwise.eq(i.depthwise)]
+        with m.Elif(last):
+            m.d.sync += active.eq(more)
         with m.If(reading):
-            m.d.sync += [address.eq(address - 1), entries.eq(entries - 1)]
-        with m.If(last):
-            m.d.sync += [
-                address.eq(address + 2 * next_entries + 1), entries.eq(next_entries), active.eq(more),
-                full.eq(~started), reading.eq(started & more),
-            ]  # fmt: skip
-        with m.Elif(started):
-            m.d.sync += [full.eq(0), reading.eq(active)]
-        with m.Elif(active & ~full):
-            m.d.sync += reading.eq(1)
+            m.d.sync += [address.eq(address + Mux(last, 2 * entries_but_one + 1, -1)), entries.eq(entries - 1)]
+        with m.If(take):
+            m.d.sync += address.eq(first_entry)
+        with m.If(resumes):
+            m.d.sync += entries.eq(entries_but_one)
+        next_last, next_full = Signal(), Signal()
+        m.d.comb += [
+            next_last.eq(Mux(resumes, entries_but_one == 0, reading & (entries == 1))),
+            next_full.eq(~started & (full | last)),
+        ]
+        m.d.sync += [
+            reading.eq(resumes | (reading & ~last)),
+            last.eq(next_last),
+            full.eq(next_full),
+            can.eq((next_last | next_full) & ~close_soon),
+        ]
         # So late that a word shifts one cycle before activations of the same number would be multiplied.
         delay = LATENCY - WEIGHTS_LATENCY
         m.d.comb += [
@@ -105,57 +122,59 @@ class MultiplyUnit(wiring.Component):
             array.weights.eq(self.weights),
         ]
 
-    def _positions(self, m: Module, array: MultiplierArray, waiting: Any, there: Signal, can: Signal, started: Signal) -> None:
+    def _positions(
+        self, m: Module, array: MultiplierArray, waiting: Any, there: Signal, can: Signal, started: Signal, close_soon: Signal
+    ) -> None:
+        """``close_soon``: in the next cycle no tile may begin, as one has just begun."""
         e = self.engine
         m.submodules.positions = loops = Loops(e.address_bits, (16, 12, 10, 8, 8))
-        i = Signal(instruction_layout(Multiply))
-        x_count = Signal(16)
-        active, zero, gap = Signal(), Signal(), Signal(range(GAP))
+        fields, i = waiting.fields, Signal(instruction_layout(Multiply))
+        active, zero, close = (
+            Signal(),
+            Signal(),
+            Signal(GAP - 2),
+        )  # close: at most so many cycles since the tile's first position
+        settled = Signal()  # ``waiting`` has been there for a cycle
         entry = Signal(range(e.sums))
         first = loops.fresh[1]  # position of the tile
         go, ends = Signal(), Signal()
         m.d.comb += [
-            started.eq(active & first & can & (gap == 0)),
-            go.eq(started | (active & ~first)),
-            ends.eq(go & loops.last.all()),
+            started.eq(active & first & can),
+            go.eq(active & (~first | can)),
+            ends.eq(go & loops.inner[-1]),
         ]
-        take = there & (~active | ends)
-        reads = Mux(waiting.depthwise, _times(waiting.x_count - 1, waiting.stride) + e.taps, waiting.x_count)
-        steps = [waiting.x_step, waiting.y_step, waiting.k0_step, waiting.k1_step, waiting.k2_step]
-        held = [i.x_step, i.y_step, i.k0_step, i.k1_step, i.k2_step]
+        take = settled & (~active | ends)
         m.d.comb += [
             loops.start.eq(take),
             loops.next.eq(go),
-            loops.base[0].eq(waiting.source),
-            *(loops.step[0][k].eq(Mux(take, a, b)) for k, (a, b) in enumerate(zip(steps, held, strict=True))),
-            loops.count.eq(
-                Mux(
-                    take,
-                    Cat(reads[:16], waiting.y_count, _tiles(waiting)),
-                    Cat(x_count, i.y_count, _tiles(i)),
-                )
-            ),
+            loops.base[0].eq(fields.source),
+            *(step.eq(getattr(fields, f"{name}_step")) for step, name in zip(loops.step[0], LOOPS, strict=True)),
+            loops.count.eq(Cat(waiting.across, fields.y_count, _tiles(fields))),
             self.address.eq(loops.address[0]),
         ]
         # In depthwise mode a sum is complete when its last tap is read.
         until = Signal(range(max(e.taps, 8)))
         emit = ~i.depthwise | (until == 0)
-        with m.If(gap != 0):
-            m.d.sync += gap.eq(gap - 1)
-        with m.If(started | (take & ~waiting.first)):  # sums that an instruction goes on with may be those of the last position
-            m.d.sync += gap.eq(GAP - 1)
+        row_ends, tile_ends = loops.inner[1], loops.inner[2]
+        # Sums that an instruction goes on with may be those of the last position.
+        begins = started | (take & ~fields.first)
+        m.d.comb += close_soon.eq(begins | close[0])
+        m.d.sync += [close.eq(Mux(begins, -1, close >> 1)), settled.eq(there & ~take)]
         with m.If(take):
             m.d.sync += [
-                i.eq(waiting), x_count.eq(reads), active.eq(1), there.eq(0), zero.eq(waiting.first), entry.eq(waiting.sums),
-                until.eq(e.taps - 1),
+                i.eq(fields), active.eq(1), zero.eq(fields.first), entry.eq(fields.sums), until.eq(e.taps - 1),
             ]  # fmt: skip
-        with m.Elif(ends):
-            m.d.sync += active.eq(0)
         with m.Elif(go):
-            m.d.sync += entry.eq(Mux(loops.last[:2].all(), i.sums, entry + emit))
-            m.d.sync += until.eq(Mux(loops.last[0], e.taps - 1, Mux(until == 0, i.stride, until) - 1))
-            with m.If(loops.last[:2].all()):
-                m.d.sync += zero.eq(0)
+            m.d.sync += [
+                active.eq(~loops.inner[-1]),
+                entry.eq(Mux(tile_ends, i.sums, entry + emit)),
+                until.eq(Mux(row_ends, e.taps - 1, Mux(until == 0, i.stride, until) - 1)),
+                zero.eq(zero & ~tile_ends),
+            ]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += there.eq(1)
+        with m.Elif(take):
+            m.d.sync += there.eq(0)
 
         # Flags go beside the activations, then beside the sums.
         m.d.comb += [
@@ -180,8 +199,3 @@ class MultiplyUnit(wiring.Component):
 
 def _tiles(i: Any) -> Value:
     return Cat(i.k0_count, i.k1_count, i.k2_count)
-
-
-def _times(a: Value, b: Value) -> Value:
-    """A product with a small number, without a multiplier."""
-    return sum((Mux(b[k], a << k, 0) for k in range(1, len(b))), Mux(b[0], a, 0))

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from ..engine import Engine
 from ..isa import Pool
 from .loops import Loops
-from .scratchpad import LATENCY
+from .scratchpad import VECTOR_LATENCY
 from .words import Results, Target, chunk, delayed, fields_of, instruction_layout, instructions, rest
 
 __all__ = ["PoolUnit"]
@@ -20,7 +20,7 @@ class PoolUnit(wiring.Component):
 
     Members
     -------
-    i, valid, ready, address, x, room, issued, results : as of :class:`~hwgen.overlay.units.combine.CombineUnit`
+    i, valid, ready, address, x, issued, results : as of :class:`~hwgen.overlay.units.combine.CombineUnit`
     """
 
     def __init__(self, engine: Engine):
@@ -32,7 +32,6 @@ class PoolUnit(wiring.Component):
                 "ready": In(1),
                 "address": Out(engine.address_bits),
                 "x": In(chunk(1, engine.banks)),
-                "room": In(1),
                 "issued": Out(1),
                 "results": Out(Results(engine)),
             }
@@ -42,29 +41,31 @@ class PoolUnit(wiring.Component):
         m = Module()
         e = self.engine
         bits = e.lanes.bit_length() - 1
-        kind = instruction_layout(Pool)
-        new, d = fields_of(Pool, self.i.payload), Signal(kind)
+        new, d = fields_of(Pool, self.i.payload), Signal(instruction_layout(Pool))
         active, take, go, ends = Signal(), Signal(), Signal(), Signal()
-        v = data.View(kind, Mux(take, new.as_value(), d.as_value()))
+        words = Signal(12)  # of a position
+        m.d.sync += words.eq((new.channels + e.lanes - 1) >> bits)
         m.submodules.loops = loops = Loops(e.address_bits, (5, 5, 12, 10, 10), ways=2)
-        first, last = loops.fresh[1], loops.last[:2].all()  # of the window
+        first, last = loops.fresh[1], loops.inner[2]  # of the window
         m.d.comb += [
             self.i.ready.eq(~active),
             take.eq(self.i.valid & self.i.ready),
             loops.start.eq(take),
             loops.next.eq(go),
-            loops.count.eq(Cat(v.kernel_x, v.kernel_y, ((v.channels + e.lanes - 1) >> bits)[:12], v.x_count, v.y_count)),
-            loops.base[0].eq(v.source),
-            loops.base[1].eq(v.target),
+            loops.count.eq(Cat(new.kernel_x, new.kernel_y, words, new.x_count, new.y_count)),
+            loops.base[0].eq(new.source),
+            loops.base[1].eq(new.target),
             *(
                 s.eq(a)
-                for s, a in zip(loops.step[0], (v.kernel_x_step, v.kernel_y_step, e.lanes, v.x_step, v.y_step), strict=True)
+                for s, a in zip(
+                    loops.step[0], (new.kernel_x_step, new.kernel_y_step, e.lanes, new.x_step, new.y_step), strict=True
+                )
             ),
-            *(s.eq(a) for s, a in zip(loops.step[1], (0, 0, e.lanes, v.target_x_step, v.target_y_step), strict=True)),
-            self.valid.eq(active & (~first | self.room)),
+            *(s.eq(a) for s, a in zip(loops.step[1], (0, 0, e.lanes, new.target_x_step, new.target_y_step), strict=True)),
+            self.valid.eq(active),
             self.address.eq(loops.address[0]),
             go.eq(self.valid & self.ready),
-            ends.eq(go & loops.last.all()),
+            ends.eq(go & loops.inner[-1]),
             self.issued.eq(go & first),
         ]
         with m.If(take):
@@ -75,14 +76,14 @@ class PoolUnit(wiring.Component):
         target = Signal(Target(e))
         m.d.comb += [
             target.address.eq(loops.address[1]),
-            target.count.eq(Mux(loops.last[2], rest(d.channels, e.lanes), e.lanes)),
+            target.count.eq(Mux(loops.inner[3], rest(d.channels, e.lanes), e.lanes)),
             target.ends.eq(ends),
             target.signal.eq(d.signal),
         ]
-        arrived = delayed(m, Cat(go, first), LATENCY, "arrived")
+        arrived = delayed(m, Cat(go, first), VECTOR_LATENCY, "arrived")
         m.d.comb += [
-            self.results.valid.eq(delayed(m, go & last, LATENCY + 1, "valid")),
-            self.results.target.eq(data.View(Target(e), delayed(m, target.as_value(), LATENCY + 1, "target"))),
+            self.results.valid.eq(delayed(m, go & last, VECTOR_LATENCY + 1, "valid")),
+            self.results.target.eq(data.View(Target(e), delayed(m, target.as_value(), VECTOR_LATENCY + 1, "target"))),
         ]
         for lane in range(e.lanes):
             highest = Signal(8, name=f"highest_{lane}", reset_less=True)

@@ -18,22 +18,24 @@ SCALE = data.StructLayout({"mult": unsigned(MULT_BITS), "offset": signed(64)})
 TOTAL = TOTAL_BITS
 LOWEST = 8  #: where a quotient begins in the last running sum at the lowest; at 4, 8 or 12 more otherwise
 FRACTION = MANTISSA + 2  #: bits below the quotient that decide on a tie, besides whether there are more
-QUOTIENT = TOTAL - LOWEST
+NARROW = 10  #: bits of a quotient that are kept, with its sign: one of more is beyond the limits
 KEPT = FRACTION - LOWEST  #: bits that are kept below the running sum
 MOST = 8  #: bits of a quotient that matter for a tie
-LIMITS = data.StructLayout({"zero": signed(8), "lo": signed(8), "hi": signed(8)})
+#: ``least``, ``most``: ``lo``, ``hi`` before ``zero`` is added
+LIMITS = data.StructLayout({"zero": signed(8), "least": signed(9), "most": signed(9)})
+ENDS = data.StructLayout({"lo": signed(8), "hi": signed(8)})
 
 
 class Rounding(data.StructLayout):
     """How all lanes round: fields of :class:`~hwgen.overlay.isa.Drain`, and the binary point's place."""
 
     def __init__(self) -> None:
-        super().__init__({"place": 2, "limits": LIMITS})
+        super().__init__({"place": 2, "limits": LIMITS, "ends": ENDS})
 
 
 def latency(digit: int) -> int:
     """Cycles from a word's last step to its result."""
-    return product_stages(IntType(digit, False)) + 1 + 4
+    return product_stages(IntType(digit, False)) + 1 + 7
 
 
 class Rules(wiring.Component):
@@ -42,17 +44,21 @@ class Rules(wiring.Component):
     Members
     -------
     of_last_step : given in the cycle of the last step
-    place, limits : for :class:`Lane`
+    place, limits, ends : for :class:`Lane`
     """
 
     def __init__(self, digit: int):
         self.digit = digit
-        super().__init__({"of_last_step": In(Rounding()), "place": Out(2), "limits": Out(LIMITS)})
+        super().__init__({"of_last_step": In(Rounding()), "place": Out(2), "limits": Out(LIMITS), "ends": Out(ENDS)})
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         first = product_stages(IntType(self.digit, False)) + 1
-        for wait, name, target in ((first, "place", self.place), (first + 3, "limits", self.limits)):
+        for wait, name, target in (
+            (first, "place", self.place),
+            (first + 5, "limits", self.limits),
+            (first + 6, "ends", self.ends),
+        ):
             source = Value.cast(getattr(self.of_last_step, name))
             m.d.comb += Value.cast(target).eq(delayed(m, source, wait, name))
         return m
@@ -68,10 +74,11 @@ class Lane(wiring.Component):
 
     Members
     -------
+    load, scale : the scale of a word whose first step is in the next cycle
     begin : the first step of a word is in this cycle; its others follow
     valid : a step is
-    sum, scale : of the word, from its first to its last step
-    place, limits : of :class:`Rules`
+    sum : of the word, from its first to its last step
+    place, limits, ends : of :class:`Rules`
     result : ``latency`` cycles after the last step
     """
 
@@ -79,12 +86,14 @@ class Lane(wiring.Component):
         self.digit = digit
         super().__init__(
             {
+                "load": In(1),
                 "begin": In(1),
                 "valid": In(1),
                 "sum": In(signed(SUM_BITS)),
                 "scale": In(SCALE),
                 "place": In(2),
                 "limits": In(LIMITS),
+                "ends": In(ENDS),
                 "result": Out(signed(8)),
             }
         )
@@ -92,12 +101,14 @@ class Lane(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         digit, stages = self.digit, product_stages(IntType(self.digit, False))
-        mult = Signal(MULT_BITS, reset_less=True)
-        now = Mux(self.begin, self.scale.mult, mult)
-        m.d.sync += mult.eq(now >> digit)
-        product = soft_product(m, self.sum, now[:digit], "product")
+        # The digits are the outputs of registers, so that their gates find room in the carry cells of the product.
+        mult, offset = Signal(MULT_BITS, reset_less=True), Signal(signed(64), reset_less=True)
+        m.d.sync += mult.eq(Mux(self.load, self.scale.mult, mult >> digit))
+        with m.If(self.load):
+            m.d.sync += offset.eq(self.scale.offset)
+        product = soft_product(m, self.sum, mult[:digit], "product")
         begin, valid = delayed(m, self.begin, stages, "begin"), delayed(m, self.valid, stages, "valid")
-        offset = delayed(m, self.scale.offset, stages, "offset")
+        offset = delayed(m, offset, stages, "offset")
 
         # The running sum moves down by a digit in each step; of what leaves it the highest bits are kept.
         total = Signal(signed(64), reset_less=True)
@@ -109,37 +120,64 @@ class Lane(wiring.Component):
                 low.eq(Mux(begin, 0, left[-KEPT:])),
                 more.eq(~begin & (more | left[:-KEPT].any())),
             ]
+        # The quotient's lowest bits, the fraction; whether the quotient has more bits, or the fraction has, in groups of four.
         whole = Cat(low, total[:TOTAL])
         places = [KEPT + LOWEST + 4 * k for k in range(4)]
-        quotient, fraction, beyond = Signal(signed(QUOTIENT)), Signal(FRACTION), Signal()
+        quotient, fraction = Signal(NARROW, reset_less=True), Signal(FRACTION, reset_less=True)
+        sign, wide = Signal(reset_less=True), Signal(4, reset_less=True)
+        beyond = Signal(4, reset_less=True)
+        highest = whole[-1]
+        groups = [whole[p + NARROW - 1 : p + NARROW + 3] for p in places[:-1]]
         m.d.sync += [
-            quotient.eq(_choose(self.place, [whole[p:].as_signed() for p in places])),
+            quotient.eq(_choose(self.place, [whole[p : p + NARROW] for p in places])),
             fraction.eq(_choose(self.place, [whole[p - FRACTION : p] for p in places])),
-            beyond.eq(more | _choose(self.place, [whole[: p - FRACTION].any() for p in places])),
+            sign.eq(highest),
+            wide.eq(
+                Cat(
+                    *((group != highest.replicate(4)) & (self.place <= k) for k, group in enumerate(groups)),
+                    whole[places[-1] + NARROW - 1 :] != highest.replicate(len(whole) - places[-1] - NARROW + 1),
+                )
+            ),
+            beyond.eq(Cat(more, *(whole[4 * k : 4 * k + 4].any() & (self.place > k) for k in range(3)))),
+        ]
+        # A quotient beyond the limits by far is the largest or the least of few bits.
+        narrow, less = Signal(signed(NARROW), reset_less=True), Signal(MOST + 1, reset_less=True)
+        # Of the fraction the upper bits as a whole, without and with half of those below.
+        tail, cuts = Signal(MOST + 2, reset_less=True), (MOST + 2, (MOST + 2) // 2)
+        ones, zeros = Signal(2, reset_less=True), Signal(2, reset_less=True)
+        rest = Signal(2, reset_less=True)  # whether there are bits below, without and with the other half
+        m.d.sync += [
+            narrow.eq(Mux(wide.any(), Cat((~sign).replicate(NARROW - 1), sign), quotient)),
+            less.eq(quotient[: MOST + 1] - 1),
+            tail.eq(fraction[: MOST + 2]),
+            ones.eq(Cat(fraction[cut:].all() for cut in cuts)),
+            zeros.eq(Cat(~fraction[cut:].any() for cut in cuts)),
+            rest.eq(Cat(beyond.any(), beyond.any() | fraction[: cuts[1]].any())),
         ]
         # Whether the fraction is at most 2**-k, at least 1 - 2**-k; for which k that is a tie.
-        least, most = Signal(MOST + 2), Signal(MOST + 2)
-        nearly_zero, nearly_one = Signal(MOST + 1), Signal(MOST + 1)
+        least, most = Signal(MOST + 2, reset_less=True), Signal(MOST + 2, reset_less=True)
+        nearly_zero, nearly_one = Signal(MOST + 1, reset_less=True), Signal(MOST + 1, reset_less=True)
+        second, zero = Signal(signed(NARROW), reset_less=True), Signal(reset_less=True)
         for n in range(MOST + 2):
-            k = FRACTION - n
-            rest = fraction[: FRACTION - k].any() | beyond
+            half = n < cuts[1]
+            top, below = cuts[half], tail[:n].any() | rest[0] if half else tail[cuts[1] : n].any() | rest[1]
             m.d.sync += [
-                least[n].eq(~fraction[FRACTION - k + 1 :].any() & ~(fraction[FRACTION - k] & rest)),
-                most[n].eq(fraction[FRACTION - k :].all()),
+                least[n].eq(zeros[half] & ~tail[n + 1 : top].any() & ~(tail[n] & below)),
+                most[n].eq(ones[half] & tail[n:top].all()),
             ]
-        small = quotient[: MOST + 1]
-        m.d.sync += [nearly_zero.eq(_bits(small - 1)), nearly_one.eq(_bits(small))]
-        second = Signal.like(quotient, name="second")
-        m.d.sync += second.eq(quotient)
+        small = narrow[: MOST + 1]
+        m.d.sync += [nearly_zero.eq(_bits(less)), nearly_one.eq(_bits(small)), second.eq(narrow), zero.eq(small == 0)]
         # A float32 has one more bit towards zero from a power of two: 1/2 is the only one that lies halfway.
-        zero = second[: MOST + 1] == 0
         above = Mux(zero, least[0], (least[1:] & nearly_zero).any())
         below = Mux(zero, most[0], (most[1:] & nearly_one).any())
-        rounded = Signal(signed(QUOTIENT + 1))
-        m.d.sync += rounded.eq(second + Mux(second[0], Mux(above, -1, Mux(below, 1, 0)), 0))
-        lo, hi = self.limits.lo, self.limits.hi
-        moved = rounded + self.limits.zero
-        m.d.sync += self.result.eq(Mux(moved < lo, lo, Mux(moved > hi, hi, moved)))
+        third, move = Signal(signed(NARROW), reset_less=True), Signal(signed(2), reset_less=True)
+        m.d.sync += [third.eq(second), move.eq(Mux(second[0], Mux(above, -1, Mux(below, 1, 0)), 0))]
+        rounded = Signal(signed(NARROW + 1), reset_less=True)
+        m.d.sync += rounded.eq(third + move)
+        limits = self.limits
+        moved, high, low = Signal(8, reset_less=True), Signal(reset_less=True), Signal(reset_less=True)
+        m.d.sync += [moved.eq(rounded + limits.zero), high.eq(rounded > limits.most), low.eq(rounded < limits.least)]
+        m.d.sync += self.result.eq(Mux(low, self.ends.lo, Mux(high, self.ends.hi, moved)))
         return m
 
 

@@ -3,17 +3,19 @@
 from itertools import pairwise
 from typing import Any
 
-from amaranth import Module, Mux, Signal
+from amaranth import Array, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..engine import Engine
-from .words import Access, chunk
+from .words import UNCHECKED, Access, chunk
 
-__all__ = ["LATENCY", "Scratchpad"]
+__all__ = ["LATENCY", "PORT_LATENCY", "VECTOR_LATENCY", "Scratchpad"]
 
-LATENCY = 6  #: cycles from an address to the bytes: rows, banks' rows, memory, its register, two of the rotator
+LATENCY = 6  #: cycles from the array's address to the bytes: rows, banks' rows, memory, its register, two of the rotator
+PORT_LATENCY = LATENCY + 1  #: of the other units' accesses, which a register holds first
+VECTOR_LATENCY = PORT_LATENCY + 1  #: of the vector unit's, held by one more
 
 
 class Scratchpad(wiring.Component):
@@ -24,7 +26,7 @@ class Scratchpad(wiring.Component):
     -------
     read_address, read_data : of the array; the bytes ``LATENCY`` cycles later
     valid, access : of the other units, one each cycle, in order
-    result : what was read there, ``LATENCY`` cycles later
+    result : what was read there, ``PORT_LATENCY`` cycles later
     """
 
     def __init__(self, engine: Engine):
@@ -44,16 +46,18 @@ class Scratchpad(wiring.Component):
         banks, depth = self.engine.banks, self.engine.scratchpad // self.engine.banks
         bits = banks.bit_length() - 1
         array_rows, array_offset = self._rows(m, "array", self.read_address)
-        rows, offset = self._rows(m, "port", self.access.address)
+        writes, access = Signal(banks), Signal(self.access.shape(), reset_less=True)
+        masks = Array((1 << count) - 1 if count <= banks else 0 for count in range(1 << len(access.count)))
+        m.d.sync += [writes.eq(Mux(self.valid & self.access.write, masks[self.access.count], 0)), access.eq(self.access)]
+        rows, offset = self._rows(m, "port", access.address)
 
         # What is written turns by its offset: byte i goes to bank (i + offset) % banks.
         turned = Signal(data.StructLayout({"data": chunk(1, banks), "write": banks}), name="turned", reset_less=True)
         ready = Signal.like(turned, name="ready")
-        near = self.access.address[: min(2, bits)]
-        active = [self.valid & self.access.write & (i < self.access.count) for i in range(banks)]
+        near = access.address[: min(2, bits)]
         m.d.sync += [
-            *_turned(turned.data, [self.access.data[i] for i in range(banks)], near, 1, -1),
-            *_turned(turned.write, active, near, 1, -1),
+            *_turned(turned.data, [access.data[i] for i in range(banks)], near, 1, -1),
+            *_turned(turned.write, list(writes), near, 1, -1),
             *_turned(ready.data, [turned.data[i] for i in range(banks)], offset[0][2:], 4, -1),
             *_turned(ready.write, [turned.write[i] for i in range(banks)], offset[0][2:], 4, -1),
         ]
@@ -61,7 +65,7 @@ class Scratchpad(wiring.Component):
         found = [Signal(8, name=f"array_{b}", reset_less=True) for b in range(banks)]
         other = [Signal(8, name=f"port_{b}", reset_less=True) for b in range(banks)]
         for b in range(banks):
-            m.submodules[f"bank_{b}"] = bank = Memory(shape=8, depth=depth, init=[])
+            m.submodules[f"bank_{b}"] = bank = Memory(shape=8, depth=depth, init=[], attrs=UNCHECKED)
             read, again, write = bank.read_port(), bank.read_port(), bank.write_port()
             m.d.comb += [
                 read.addr.eq(array_rows[b]),

@@ -10,12 +10,13 @@ from amaranth.lib.wiring import In, Out
 from ..engine import Engine
 from ..isa import OPCODE, End, Store
 from .axi import OKAY, Manager, burst
-from .scratchpad import LATENCY
+from .scratchpad import PORT_LATENCY
 from .words import Finished, chunk, delayed, fields_of, instruction_layout, instructions, port_signature
 
 __all__ = ["StoreUnit"]
 
 DEPTH = 16  #: beats on their way from the scratchpad to the bus
+SPARE = 2  #: of these, for those that begin while ``room`` is being reckoned
 
 
 class StoreUnit(wiring.Component):
@@ -29,7 +30,7 @@ class StoreUnit(wiring.Component):
     error : for one cycle, where external memory has answered with an error
     base : address of the external memory's first byte
     aw, w, b : writes of external memory
-    port, x : accesses of the scratchpad; bytes ``LATENCY`` cycles later
+    port, x : accesses of the scratchpad; bytes ``PORT_LATENCY`` cycles later
     """
 
     def __init__(self, engine: Engine):
@@ -53,47 +54,56 @@ class StoreUnit(wiring.Component):
         e = self.engine
         shift = e.bus.bit_length() - 1
         new, d = fields_of(Store, self.i.payload), Signal(instruction_layout(Store))
-        is_end = self.i.payload[:OPCODE] == End.opcode
-        active, announced = Signal(), Signal()
-        external, row = Signal(32), Signal(32)
-        local, local_row = Signal(e.address_bits), Signal(e.address_bits)
+        active, offered, announced = Signal(), Signal(), Signal()
+        external, following = Signal(32), Signal(32)
+        local, following_local = Signal(e.address_bits), Signal(e.address_bits)
         left, rows, of_burst = Signal(20), Signal(12), Signal(range(17))  # bytes of the row, rows, beats of the burst
+        row_ends, burst_ends, one_beat = Signal(), Signal(), Signal()
         answers, there = Signal(16), Signal(range(DEPTH + 1))  # bursts not answered, beats on their way
+        room = Signal(init=1)
         take = self.i.valid & self.i.ready
-        length = burst(external, (left + (e.bus - 1)) >> shift, e)
+        length = Signal(range(17))
         aw_done, go = self.aw.valid & self.aw.ready, self.port.valid & self.port.ready
-        row_ends, burst_ends = left <= e.bus, of_burst == 1
+        is_end, first = Signal(), Signal(32)  # of an instruction, before it is taken
+        m.d.sync += [is_end.eq(self.i.payload[:OPCODE] == End.opcode), first.eq(self.base + new.external)]
         m.d.comb += [
             self.i.ready.eq(~active),
-            self.aw.valid.eq(active & ~announced & (rows != 0)),
-            self.aw.payload.address.eq(self.base + external),
+            self.aw.valid.eq(offered),
+            self.aw.payload.address.eq(external),
             self.aw.payload.length.eq(length),
-            self.port.valid.eq(announced & (there != DEPTH)),
+            self.port.valid.eq(announced & room),
             self.port.payload.address.eq(local),
-            self.end.eq(take & is_end),
         ]
-        with m.If(take & ~is_end):
+        with m.If(~active):
             m.d.sync += [
-                d.eq(new), active.eq(1), external.eq(new.external), row.eq(new.external), local.eq(new.local),
-                local_row.eq(new.local), left.eq(new.size), rows.eq(new.rows),
+                d.eq(new), active.eq(take & ~is_end), external.eq(first), following.eq(first + new.external_step),
+                local.eq(new.local), following_local.eq(new.local + new.local_step), left.eq(new.size), rows.eq(new.rows),
+                row_ends.eq(new.size <= e.bus), one_beat.eq(new.size <= e.bus),
             ]  # fmt: skip
-        with m.If(aw_done):
-            m.d.sync += [announced.eq(1), of_burst.eq(length)]
-        next_row, next_local = row + d.external_step, local_row + d.local_step
+        with m.If(~offered):
+            m.d.sync += [length.eq(burst(external, (left + (e.bus - 1)) >> shift, e))]
+            m.d.sync += offered.eq(active & ~announced & (rows != 0))
+        with m.Elif(self.aw.ready):
+            m.d.sync += [offered.eq(0), announced.eq(1), of_burst.eq(length), burst_ends.eq(length == 1)]
         with m.If(go):
-            m.d.sync += [external.eq(external + e.bus), local.eq(local + e.bus), left.eq(left - e.bus)]
-            m.d.sync += [of_burst.eq(of_burst - 1), announced.eq(~burst_ends)]
+            m.d.sync += [
+                of_burst.eq(of_burst - 1), burst_ends.eq(of_burst == 2), announced.eq(~burst_ends),
+                row_ends.eq(Mux(row_ends, one_beat, left <= 2 * e.bus)),
+            ]  # fmt: skip
             with m.If(row_ends):
-                m.d.sync += [external.eq(next_row), row.eq(next_row), local.eq(next_local), local_row.eq(next_local)]
+                m.d.sync += [external.eq(following), following.eq(following + d.external_step)]
+                m.d.sync += [local.eq(following_local), following_local.eq(following_local + d.local_step)]
                 m.d.sync += [left.eq(d.size), rows.eq(rows - 1)]
+            with m.Else():
+                m.d.sync += [external.eq(external + e.bus), local.eq(local + e.bus), left.eq(left - e.bus)]
 
         beat = data.StructLayout({"data": chunk(1, e.bus), "strobe": e.bus, "last": 1})
         m.submodules.queue = queue = SyncFIFOBuffered(width=beat.size, depth=DEPTH)
         out = data.View(beat, queue.r_data)
         strobe = Mux(row_ends, Cat(k < left for k in range(e.bus)), (1 << e.bus) - 1)
-        info = delayed(m, Cat(strobe, burst_ends), LATENCY, "info")
+        info = delayed(m, Cat(strobe, burst_ends), PORT_LATENCY, "info")
         m.d.comb += [
-            queue.w_en.eq(delayed(m, go, LATENCY, "come")),
+            queue.w_en.eq(delayed(m, go, PORT_LATENCY, "come")),
             queue.w_data.eq(Cat(Value.cast(self.x)[: 8 * e.bus], info)),
             queue.r_en.eq(self.w.ready),
             self.w.valid.eq(queue.r_rdy),
@@ -104,11 +114,19 @@ class StoreUnit(wiring.Component):
             self.error.eq(self.b.valid & (self.b.payload != OKAY)),
         ]
         sent = self.w.valid & self.w.ready
-        m.d.sync += [there.eq(there + go - sent), answers.eq(answers + aw_done - self.b.valid)]
-        finished = active & (rows == 0) & (answers == 0) & (there == 0)
+        m.d.sync += [
+            there.eq(there + go - sent),
+            room.eq(there < DEPTH - SPARE),
+            answers.eq(answers + aw_done - self.b.valid),
+        ]
+        # All has been sent and answered: what the cycle before says counts once the instruction has been there for one.
+        begun, quiet, finished = Signal(), Signal(), Signal()
+        m.d.sync += [begun.eq(active & ~finished), quiet.eq((rows == 0) & (answers == 0) & (there == 0))]
+        m.d.comb += finished.eq(active & begun & quiet)
         with m.If(finished):
             m.d.sync += active.eq(0)
-        m.d.comb += [
+        m.d.sync += [
+            self.end.eq(take & is_end),
             self.finished.done.eq(finished | (take & is_end)),
             self.finished.signal.eq(Mux(active, d.signal, 0)),
         ]

@@ -8,6 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..engine import SUM_BITS, Engine
+from .words import UNCHECKED
 
 __all__ = ["LATENCY", "SumsMemory", "array_side", "vector_side"]
 
@@ -56,7 +57,7 @@ class SumsMemory(wiring.Component):
         array_bank, vector_bank = self.read_entry[0], self.entry[0]
         m.d.comb += self.ready.eq(~(self.read & (array_bank == vector_bank)))
         for bank in range(2):
-            m.submodules[f"bank_{bank}"] = memory = Memory(shape=word, depth=self.engine.sums // 2, init=[])
+            m.submodules[f"bank_{bank}"] = memory = Memory(shape=word, depth=self.engine.sums // 2, init=[], attrs=UNCHECKED)
             read, write = memory.read_port(), memory.write_port()
             m.d.comb += [
                 read.addr.eq(Mux(self.read & (array_bank == bank), self.read_entry, self.entry)[1:]),

@@ -18,6 +18,7 @@ from .scratchpad import Scratchpad
 from .store import StoreUnit
 from .sums import SumsMemory
 from .vector import VectorUnit
+from .words import UNCHECKED
 
 __all__ = ["ERRORS", "OverlayEngine", "OverlayTop"]
 
@@ -74,10 +75,12 @@ class OverlayEngine(wiring.Component):
         m.d.comb += [store.x.eq(scratchpad.result), vector.x.eq(scratchpad.result)]
         free: Any = 1
         for client in clients:
-            m.d.comb += client.ready.eq(free)
-            with m.If(client.valid & client.ready):
+            if client is not vector.port:
+                m.d.comb += client.ready.eq(free)
+            with m.If(client.valid & free):
                 m.d.comb += [scratchpad.valid.eq(1), scratchpad.access.eq(client.payload)]
             free = free & ~client.valid
+        m.d.comb += load.clear.eq(~vector.soon)
         for name in ("read", "read_entry", "write", "write_entry", "write_data"):
             m.d.comb += getattr(sums, name).eq(getattr(multiply, name))
         for name in ("valid", "entry"):
@@ -114,7 +117,7 @@ class OverlayEngine(wiring.Component):
         held, choice = Signal(), Signal()
         first = Mux(held, choice, fetch.ar.valid)
         m.d.comb += [
-            axi.ar.valid.eq(Mux(first, fetch.ar.valid, load.ar.valid)),
+            axi.ar.valid.eq(fetch.ar.valid | load.ar.valid),
             axi.ar.payload.eq(Mux(first, fetch.ar.payload.as_value(), load.ar.payload.as_value())),
             fetch.ar.ready.eq(axi.ar.ready & first),
             load.ar.ready.eq(axi.ar.ready & ~first),
@@ -136,7 +139,7 @@ class OverlayEngine(wiring.Component):
         """Weights and scales, with a register behind each."""
         e = self.engine
         bits = e.lanes.bit_length() - 1
-        m.submodules.weights = weights = Memory(shape=8 * e.columns, depth=e.weights, init=[])
+        m.submodules.weights = weights = Memory(shape=8 * e.columns, depth=e.weights, init=[], attrs=UNCHECKED)
         read, write = weights.read_port(), weights.write_port()
         m.d.comb += [
             read.addr.eq(multiply.weights_address),
@@ -149,7 +152,8 @@ class OverlayEngine(wiring.Component):
         m.d.comb += Value.cast(multiply.weights).eq(register)
 
         for lane in range(e.lanes):
-            m.submodules[f"scales_{lane}"] = scales = Memory(shape=SCALE, depth=e.scales // e.lanes, init=[])
+            depth = e.scales // e.lanes
+            m.submodules[f"scales_{lane}"] = scales = Memory(shape=SCALE, depth=depth, init=[], attrs=UNCHECKED)
             read, write = scales.read_port(), scales.write_port()
             found = Signal(SCALE, name=f"scale_{lane}", reset_less=True)
             m.d.comb += [

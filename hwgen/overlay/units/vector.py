@@ -4,7 +4,6 @@ from typing import Any
 
 from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from ..engine import Engine
@@ -18,11 +17,11 @@ from .words import Finished, Target, chunk, instructions, port_signature
 
 __all__ = ["VectorUnit"]
 
-DEPTH = 32  #: results on their way
+MOST = 31  #: results on their way: not more than cycles from a beginning to a result
 
 
 class VectorUnit(wiring.Component):
-    """One of three parts works at a time; what they make goes through a queue to the scratchpad.
+    """One of three parts works at a time; what they make goes to the scratchpad as it comes.
 
     An instruction begins when the results of the one before are written; requantising while those of another requantising are.
 
@@ -30,7 +29,8 @@ class VectorUnit(wiring.Component):
     -------
     i : instructions, tokens taken
     finished : their ends
-    port, x : accesses of the scratchpad; bytes ``LATENCY`` cycles after an access
+    soon : there is an access in the next cycle
+    port, x : accesses of the scratchpad, which are taken at once; bytes ``PORT_LATENCY`` cycles after an access
     valid, ready, entry, data : of the memory of sums
     scales_address, scales : see :class:`~hwgen.overlay.units.drain.DrainUnit`
     write, write_entry, write_data : of the tables
@@ -42,7 +42,8 @@ class VectorUnit(wiring.Component):
             {
                 "i": In(instructions(Drain, Combine, Pool)),
                 "finished": Out(Finished()),
-                "port": Out(port_signature(engine)),
+                "port": Out(port_signature(engine, always_ready=True)),
+                "soon": Out(1),
                 "x": In(chunk(1, engine.banks)),
                 **vector_side(engine),
                 "scales_address": Out(range(engine.scales // engine.lanes)),
@@ -62,46 +63,45 @@ class VectorUnit(wiring.Component):
         parts: dict[type[Instruction], DrainUnit | CombineUnit | PoolUnit] = {Drain: drain, Combine: combine, Pool: pool}
 
         # Which part goes on. All results of another one are written before.
-        there = Signal(range(DEPTH + 1))  # results on their way
-        drains = Signal()  # they are of requantising
+        there = Signal(range(MOST + 1))  # results on their way
+        drains, none, idle = Signal(), Signal(), Signal(init=1)  # they are of requantising; none are left; no part has work
+        written = Signal()
         issued = Cat(part.issued for part in parts.values()).any()
-        idle = Cat(part.i.ready for part in parts.values()).all() & (there == 0)
-        is_drain = self.i.payload[:OPCODE] == Drain.opcode
-        begins = idle | (is_drain & drains)
+        chosen = {kind: Signal(name=f"is_{kind.__name__}".lower()) for kind in parts}
+        takes = self.i.valid & self.i.ready
         for kind, part in parts.items():
+            m.d.sync += chosen[kind].eq(self.i.payload[:OPCODE] == kind.opcode)
             m.d.comb += [
                 part.i.payload.eq(self.i.payload),
-                part.i.valid.eq(self.i.valid & begins & (self.i.payload[:OPCODE] == kind.opcode)),
-                part.room.eq(there < DEPTH),
+                part.i.valid.eq(self.i.valid & chosen[kind] & (idle | drains if kind is Drain else idle)),
             ]
-        m.d.comb += self.i.ready.eq(begins & (~is_drain | drain.i.ready))
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += drains.eq(is_drain)
-
-        # The queue of results.
-        result = data.StructLayout({"target": Target(e), "data": chunk(1, e.lanes)})
-        m.submodules.queue = queue = SyncFIFOBuffered(width=result.size, depth=DEPTH)
-        out = data.View(result, queue.r_data)
-        come = [Mux(part.results.valid, Cat(part.results.target, part.results.data), 0) for part in parts.values()]
-        reads = combine.valid | pool.valid
-        written = queue.r_rdy & self.port.ready
         m.d.comb += [
-            queue.w_en.eq(Cat(part.results.valid for part in parts.values()).any()),
-            queue.w_data.eq(come[0] | come[1] | come[2]),
-            queue.r_en.eq(written),
-            self.port.valid.eq(queue.r_rdy | reads),
-            self.port.payload.write.eq(queue.r_rdy),
-            self.port.payload.address.eq(
-                Mux(queue.r_rdy, out.target.address, Mux(combine.valid, combine.address, pool.address))
-            ),
-            self.port.payload.count.eq(out.target.count),
-            *(a.eq(b) for a, b in zip(self.port.payload.data, out.data, strict=False)),
-            combine.ready.eq(self.port.ready & ~queue.r_rdy),
-            pool.ready.eq(self.port.ready & ~queue.r_rdy),
+            self.i.ready.eq(idle | (chosen[Drain] & drains & drain.i.ready)),
+            none.eq(~issued & ((there == 0) | (written & (there == 1)))),
+        ]
+        m.d.sync += idle.eq(Cat(part.i.ready for part in parts.values()).all() & none & ~takes)
+        with m.If(takes):
+            m.d.sync += drains.eq(chosen[Drain])
+
+        # Results are written as they come; meanwhile nothing is read.
+        result = data.StructLayout({"target": Target(e), "data": chunk(1, e.lanes)})
+        come = [Mux(part.results.valid, Cat(part.results.target, part.results.data), 0) for part in parts.values()]
+        out = data.View(result, come[0] | come[1] | come[2])
+        port = self.port.payload
+        m.d.comb += [
+            written.eq(Cat(part.results.valid for part in parts.values()).any()),
+            combine.ready.eq(~combine.results.valid),
+            pool.ready.eq(~pool.results.valid),
             combine.x.eq(self.x),
             pool.x.eq(self.x),
+            self.soon.eq(written | combine.valid | pool.valid),
         ]
         m.d.sync += [
+            self.port.valid.eq(self.soon),
+            port.write.eq(written),
+            port.address.eq(Mux(written, out.target.address, Mux(combine.valid, combine.address, pool.address))),
+            port.count.eq(out.target.count),
+            *(a.eq(b) for a, b in zip(port.data, out.data, strict=False)),
             there.eq(there + issued - written),
             self.finished.done.eq(written & out.target.ends),
             self.finished.signal.eq(out.target.signal),

@@ -8,6 +8,7 @@ from ..engine import Engine
 from ..isa import OPCODE, Instruction, layout
 
 __all__ = [
+    "UNCHECKED",
     "Access",
     "Finished",
     "Results",
@@ -20,6 +21,8 @@ __all__ = [
     "port_signature",
     "rest",
 ]
+
+UNCHECKED = {"no_rw_check": 1}  #: of memories: what is read while the same word is written is never used
 
 
 def instruction_layout(kind: type[Instruction]) -> data.StructLayout:
@@ -63,9 +66,9 @@ class Access(data.StructLayout):
         )
 
 
-def port_signature(engine: Engine) -> stream.Signature:
+def port_signature(engine: Engine, always_ready: bool = False) -> stream.Signature:
     """A stream of accesses: reads and writes happen in its order."""
-    return stream.Signature(Access(engine))
+    return stream.Signature(Access(engine), always_ready=always_ready)
 
 
 class Finished(wiring.Signature):
