@@ -4,12 +4,13 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
-from hwgen import flow
+from hwgen import flow, overlay_flow
 from hwgen.board import load_board
 from hwgen.choosing import choose
 from hwgen.demo import MODEL, SAMPLES
@@ -132,6 +133,23 @@ def test_chosen_engine(tmp_path):
     run = flow.simulate(tmp_path / "digits", SAMPLES, limit=1)
     assert run.mismatches == 0
     assert np.isfinite(run.cycles_per_second)
+
+
+@pytest.mark.parametrize(("bits", "widest"), [(16, 4), (32, 4), (64, 8), (512, 32)])
+def test_the_bus_is_no_wider_than_the_memory(bits, widest, tmp_path):
+    """Unless it is given, or the memory is on chip. 4 bytes are the least that an engine has."""
+    text = (Path(__file__).parents[1] / "boards" / "ulx3s-85f.toml").read_text()
+    (tmp_path / "mine.toml").write_text(text.replace("bits = 16", f"bits = {bits}"))
+    board = load_board(str(tmp_path / "mine.toml"))
+    assert max(overlay_flow.buses(board, Wish())) == widest
+    assert max(overlay_flow.buses(board, Wish(on_chip=True))) == max(overlay_flow.buses(load_board("zu3eg"), Wish())) == 32
+
+
+def test_the_bus_of_the_chosen_engine(tmp_path):
+    wish = Wish(array=(8, 8))
+    assert flow.build(MODEL, "ulx3s-85f", tmp_path / "a", style="overlay", wish=wish).bus == 4
+    assert flow.build(MODEL, "zu3eg", tmp_path / "b", style="overlay", wish=wish).bus > 4
+    assert flow.build(MODEL, "ulx3s-85f", tmp_path / "c", style="overlay", wish=replace(wish, bus=16)).bus == 16
 
 
 def test_no_engine_fits(tmp_path):
