@@ -89,15 +89,19 @@ class Band:
     width: int
 
 
-def bands(place: Placed, engine: Engine, size: int) -> Iterator[Band]:
-    """All positions of a tensor: rows or shares of them, about ``size`` at a time; at most as many as half of the sums."""
+def bands(place: Placed, engine: Engine, size: int, start: int = 0, stop: int | None = None) -> Iterator[Band]:
+    """Positions of a tensor, or of some of its rows: rows or shares of them, about ``size`` at a time.
+
+    At most as many as half of the sums.
+    """
     height, width, _ = place.shape
+    height = (height if stop is None else stop) - start
     most = engine.sums // 2
     across = min(width, most)
     down = min(height, max(1, min(most, size) // across))
     for y, height_here in _shares(height, -(-height // down)):
         for x, width_here in _shares(width, -(-width // across)):
-            yield Band(y=y, x=x, height=height_here, width=width_here)
+            yield Band(y=start + y, x=x, height=height_here, width=width_here)
 
 
 def _shares(size: int, count: int) -> Iterator[tuple[int, int]]:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from ..graph import Conv, Dense, Graph, MaxPool, Node
+from ..graph import Conv, Dense, Graph, MaxPool, Node, Pad
 
 __all__ = ["transposed"]
 
@@ -23,6 +23,9 @@ def _node(node: Node, graph: Graph) -> Node:
             return replace(node, weights=node.weights.transpose(0, 1, 3, 2), **_exchanged(node))
         case MaxPool():
             return replace(node, **_exchanged(node))
+        case Pad():
+            top, left, bottom, right = node.pads
+            return replace(node, pads=(left, top, right, bottom))
         case Dense():
             height, width, channels = graph.tensors[node.inputs[0]].shape
             columns = node.weights.reshape(-1, height, width, channels).transpose(0, 2, 1, 3)

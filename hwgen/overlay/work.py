@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from ..errors import HwgenError
-from ..graph import Add, Concat, Conv, Dense, GlobalAveragePool, Graph, Linear, MaxPool, Node, Table
+from ..graph import Add, Concat, Conv, Dense, GlobalAveragePool, Graph, Linear, MaxPool, Node, Pad, Table
 from .exact import INSTEAD
 from .isa import WORD
 from .schedule import groups
@@ -89,7 +89,7 @@ def _one(node: Node, graph: Graph, rows: np.ndarray, columns: np.ndarray) -> Wor
     height, width, channels = graph.tensors[node.output].shape
     if isinstance(node, Linear | GlobalAveragePool):
         return _sums(node, graph, rows, columns)
-    if not isinstance(node, Add | Table | MaxPool | Concat):
+    if not isinstance(node, Add | Table | MaxPool | Concat | Pad):
         raise HwgenError(f"{node.name}: the overlay has no {type(node).__name__}; {INSTEAD}")
     none = np.zeros_like(rows)
     reads = {Add: 2, Table: 1, Concat: 1}.get(type(node), 1)

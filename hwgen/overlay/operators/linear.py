@@ -1,0 +1,162 @@
+"""Weighted sums: positions in bands, output channels in parts, of many weights a portion after the other."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from ...graph import Conv, GlobalAveragePool, Linear
+from ..exact import Scales, scales_of, sums_of
+from ..isa import SCALE, Drain, Place
+from ..places import Band, Placed, bands
+from ..tiles import Part, parts, portions
+from ..writer import Writer
+
+__all__ = ["WeightedSums"]
+
+
+class WeightedSums:
+    """What a node's sums are made of.
+
+    Parameters
+    ----------
+    portions
+        Of each part. Where one has several, their weights come again for each band.
+    starts
+        First entries of the weights and scales that are in the engine's memories, of the first parts.
+    """
+
+    def __init__(self, w: Writer, node: Linear | GlobalAveragePool):
+        self.w, self.node = w, node
+        self.sums = sums_of(node, w.graph)
+        self.parts = list(parts(node, self.sums, w.here[node.inputs[0]], w.engine))
+        self.scales = [scales_of(self.sums, part.first, part.count, w.engine) for part in self.parts]
+        self.portions = [portions(node.name, part, w.engine) for part in self.parts]
+        self.starts: list[tuple[int, int]] = []
+
+    def rows(self, arrive: Callable[[int | None], None], borders: Callable[[], None]) -> Iterator[int]:
+        """Make all of the output; yields how many rows of it are complete, now and then.
+
+        ``arrive`` reads so many rows of the input, or all; ``borders`` writes what surrounds the outputs.
+        """
+        w, source, target = self.w, self.w.here[self.node.inputs[0]], self.w.here[self.node.output]
+        w.together(Place.SCALES, sum(map(self._of_lanes, self.scales)))
+        if self._in_portions:
+            arrive(None)
+            borders()
+            for number in range(len(self.parts)):
+                for band in self._in_portions_of(target, number, 0, target.shape[0]):
+                    if number == len(self.parts) - 1 and band.x + band.width == target.shape[1]:
+                        yield band.y + band.height
+            return
+        for band, number in self._order(target):
+            new = number == len(self.starts)
+            if new:
+                weights = self._weights(number)
+            if number == 0:
+                arrive(_rows_for(self.node, band, source))
+            if new:
+                self.starts.append((weights, self._load_scales(self.scales[number])))
+                if number == 0:
+                    borders()
+            self._band(number, band)
+            if number == len(self.parts) - 1 and band.x + band.width == target.shape[1]:
+                yield band.y + band.height
+        arrive(None)
+
+    @property
+    def _in_portions(self) -> bool:
+        return any(len(p) > 1 for p in self.portions)
+
+    def _order(self, target: Placed) -> Iterator[tuple[Band, int]]:
+        """Bands and parts: all parts of a band where the memory holds all of their weights, else all bands of a part."""
+        w = self.w
+        size = w.tiling.share * w.engine.rows
+        if w.tiling.together and w.together(Place.WEIGHTS, self._entries):
+            for band in bands(target, w.engine, size):
+                yield from ((band, number) for number in range(len(self.parts)))
+        else:
+            for number in range(len(self.parts)):
+                yield from ((band, number) for band in bands(target, w.engine, size))
+
+    @property
+    def _entries(self) -> int:
+        """Of the memory of weights, for all parts."""
+        share = self.w.engine.entries_of(Place.WEIGHTS)
+        return sum(-(-len(part.weights) // share) * share for part in self.parts)
+
+    def _weights(self, number: int) -> int:
+        """Bring those of a part, unless the one before has the same; the first entry."""
+        part = self.parts[number]
+        if number and np.array_equal(part.weights, self.parts[number - 1].weights):
+            return self.starts[-1][0]
+        return self.w.constants(self.node, Place.WEIGHTS, part.weights.view(np.uint8))
+
+    def _band(self, number: int, band: Band) -> None:
+        """Make sums, and outputs of them."""
+        weights, scales = self.starts[number]
+        first = self.w.sums(band.height * band.width)
+        self._multiply(self.parts[number], band, weights, first, fresh=True)
+        self._drain(number, band, first, scales)
+
+    def _in_portions_of(self, target: Placed, number: int, start: int, stop: int) -> Iterator[Band]:
+        """Make a part of some rows, portion by portion; yields the bands that are complete."""
+        scales = self._load_scales(self.scales[number])
+        before, weights = None, 0
+        for band in bands(target, self.w.engine, self.w.engine.sums, start, stop):
+            first = self.w.sums(band.height * band.width)
+            for k, portion in enumerate(self.portions[number]):
+                if before is None or not np.array_equal(portion.weights, before):
+                    weights = self.w.constants(self.node, Place.WEIGHTS, portion.weights.view(np.uint8))
+                    before = portion.weights
+                self._multiply(portion, band, weights, first, fresh=k == 0)
+            self._drain(number, band, first, scales)
+            yield band
+
+    def _multiply(self, part: Part, band: Band, weights: int, sums: int, fresh: bool) -> None:
+        """``weights``, ``sums``: first entries; ``fresh``: whether sums begin anew."""
+        source = self.w.here[self.node.inputs[0]]
+        start = source.at(part.origin[0] + band.y * part.strides[0], part.origin[1] + band.x * part.strides[1], part.channel)
+        multiply = replace(
+            part.loops.multiply(), source=start + part.ahead, x_count=band.width, x_step=part.x_step, y_count=band.height,
+            y_step=part.strides[0] * source.row, weights=weights, sums=sums, first=int(fresh),
+        )  # fmt: skip
+        self.w.program.append(multiply)
+
+    def _drain(self, number: int, band: Band, first: int, scales: int) -> None:
+        """Outputs of the sums from entry ``first`` on."""
+        sums, part, scale, target = self.sums, self.parts[number], self.scales[number], self.w.here[self.node.output]
+        self.w.program.append(
+            Drain(
+                sums=first,
+                target=target.at(band.y, band.x, part.first),
+                x_count=band.width,
+                x_step=target.shape[2],
+                y_count=band.height,
+                y_step=target.row,
+                channels=part.count,
+                scales=scales,
+                steps=scale.steps,
+                shift=scale.shift,
+                zero=sums.zero,
+                lo=sums.lo,
+                hi=sums.hi,
+            )
+        )
+
+    def _load_scales(self, scales: Scales) -> int:
+        """Those of a part, up to whole words of the lanes."""
+        content = np.zeros(self._of_lanes(scales), SCALE)
+        content["mult"][: len(scales.mult)], content["offset"][: len(scales.mult)] = scales.mult, scales.offset
+        return self.w.constants(self.node, Place.SCALES, content.view(np.uint8).reshape(-1, SCALE.itemsize))
+
+    def _of_lanes(self, scales: Scales) -> int:
+        """Scales of a part, up to whole words of the lanes."""
+        return -(-len(scales.mult) // self.w.engine.lanes) * self.w.engine.lanes
+
+
+def _rows_for(node: Linear | GlobalAveragePool, band: Band, source: Placed) -> int:
+    """Rows of the input that a band's sums are made of, and those before."""
+    if not isinstance(node, Conv):
+        return source.shape[0]
+    return (band.y + band.height - 1) * node.strides[0] - node.pads[0] + (node.kernel[0] - 1) * node.dilations[0] + 1
