@@ -4,16 +4,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ..errors import HwgenError
-from ..graph import Add, Concat, GlobalAveragePool, Graph, Linear, MaxPool, Node, Pad, Table
+from ..graph import GlobalAveragePool, Graph, Linear, MaxPool, Node
 from .compiled import Compiled, Region, TensorStay
 from .engine import Engine
 from .exact import INSTEAD, stored
 from .isa import End, Load, Multiply, Store
-from .operators.combine import combined, tables
 from .operators.linear import WeightedSums
-from .operators.pool import concatenated, padded, pooled
+from .operators.vector import VECTOR, vector_rows
 from .places import Placed, fills, unplaced
-from .schedule import schedule
+from .schedule import arrangement
+from .streaming import streamed
+from .streams import Stream
 from .timing import MemoryTiming, array_cycles, predict
 from .tokens import with_tokens
 from .transpose import transposed
@@ -61,10 +62,11 @@ class _Lowering:
         self.coming: dict[str, int] = {}  # in external memory, wanted next; rows that have been read
         self.w = Writer(graph, engine, tiling)
         self.unplaced = {name: unplaced(graph, name) for name in graph.tensors}
-        self.places: dict[str, tuple[Placed, int]] = {}
-        self.names = list(self.unplaced)
-        self.groups, self.schedule = schedule(graph, engine, self.unplaced)
+        self.places: dict[str, tuple[Placed | None, int]] = {}
+        self.plan = arrangement(graph, engine, self.unplaced)
+        self.schedule, self.outside = self.plan.schedule, self.plan.outside
         self.entered: dict[str, int] = {}  # instructions before what is here came
+        self.buffers: dict[str, int] = {}  # addresses, by the names of nodes
         self.stays: list[TensorStay] = []
         self.there: dict[str, int] = {}
 
@@ -72,19 +74,26 @@ class _Lowering:
         """Group by group, in the order of the schedule."""
         graph = self.graph
         self.there[graph.input] = self.w.room(graph.input)
+        if graph.input in self.outside:
+            self.places[graph.input] = None, 0
         for step, number in enumerate(self.schedule.order):
             self._leave(step)
             for stay in self.schedule.stays:
                 if stay.start == step:
-                    self._enter(self.names[stay.tensor], stay.address * self.engine.banks)
-            self._group(self.groups[number])
-            for node in self.groups[number]:
-                self.places[node.output] = self.w.here[node.output], len(self.w.program)
+                    self._enter(self.plan.names[stay.tensor], stay.address * self.engine.banks)
+            nodes = self.plan.groups[number]
+            if nodes[0].name in self.plan.streams:
+                self._stream(self.plan.streams[nodes[0].name])
+            else:
+                self._group(nodes)
+            for node in nodes:
+                self.places[node.output] = self.w.here.get(node.output), len(self.w.program)
             if self.observe:
-                for node in self.groups[number]:
+                for node in (node for node in nodes if node.output not in self.outside):
                     self.observed[node.output] = self.w.room(node.output)
                     with saying(f"tensor {node.output}"):
-                        self.w.move(node.output, Store, self.observed[node.output], 0, self.w.here[node.output].shape[0])
+                        place = self.w.here[node.output]
+                        self.w.move(node.output, place, Store, self.observed[node.output], 0, place.shape[0])
         self._leave(len(self.schedule.order))
         self.w.program.append(End())
         return Compiled(
@@ -94,7 +103,7 @@ class _Lowering:
         )  # fmt: skip
 
     def _regions(self) -> dict[str, Region]:
-        ends = {name: self.there[name] for name in (self.graph.input, self.graph.output)}
+        ends = {name: self.there[name] for name in (self.graph.input, self.graph.output, *sorted(self.outside))}
         return {
             name: Region(
                 address=address,
@@ -106,8 +115,12 @@ class _Lowering:
             for name, address in (self.observed | ends).items()
         }
 
-    def _enter(self, name: str, address: int) -> None:
+    def _enter(self, name: str | Stream, address: int) -> None:
         """Make room in the scratchpad, for what is in external memory too."""
+        if isinstance(name, Stream):
+            self.buffers[name.node.name] = address
+            self.entered[name.node.name] = len(self.w.program)
+            return
         self.w.here[name] = replace(self.unplaced[name], address=address)
         self.entered[name] = len(self.w.program)
         if name in self.there:
@@ -122,7 +135,7 @@ class _Lowering:
                 if done == 0:
                     self.w.program += fills(place)
                 if until > done:
-                    self.w.move(name, Load, self.there[name], done, until)
+                    self.w.move(name, place, Load, self.there[name], done, until)
             self.coming[name] = max(done, until)
             if self.coming[name] == place.shape[0]:
                 del self.coming[name]
@@ -131,15 +144,33 @@ class _Lowering:
     def _leave(self, step: int) -> None:
         """Write to external memory what leaves the scratchpad before ``step`` and is needed later."""
         for stay in self.schedule.stays:
-            name = self.names[stay.tensor]
+            name = self.plan.names[stay.tensor]
+            if isinstance(name, Stream):
+                if stay.end == step:
+                    self._free(name)
+                continue
             again = any(s.tensor == stay.tensor and s.start >= step for s in self.schedule.stays)
             if stay.end == step:
                 if name not in self.there and again:
                     self.there[name] = self.w.room(name)
                     with saying(f"tensor {name}"):
-                        self.w.move(name, Store, self.there[name], 0, self.w.here[name].shape[0])
+                        self.w.move(name, self.w.here[name], Store, self.there[name], 0, self.w.here[name].shape[0])
                 stop = len(self.w.program)
                 self.stays.append(TensorStay(tensor=name, place=self.w.here.pop(name), first=self.entered[name], stop=stop))
+
+    def _free(self, stream: Stream) -> None:
+        """The buffers are not needed any more."""
+        node = stream.node
+        place = Placed(address=self.buffers[node.name], shape=(1, 1, stream.bytes), border=(0, 0, 0, 0), fill=0)
+        self.stays.append(TensorStay(tensor=node.output, place=place, first=self.entered[node.name], stop=len(self.w.program)))
+
+    def _stream(self, stream: Stream) -> None:
+        """An operator whose tensors pass through the scratchpad."""
+        self._arrive()
+        output = stream.node.output
+        if output in self.outside or output == self.graph.output:
+            self.there[output] = self.w.room(output)
+        streamed(self.w, stream, self.buffers[stream.node.name], self.there)
 
     def _group(self, nodes: list[Node]) -> None:
         """The first node, the others in step with its rows."""
@@ -149,12 +180,12 @@ class _Lowering:
             before, made[node.output] = made[node.output], rows
             if not isinstance(node, Linear | GlobalAveragePool) and rows > before:
                 with saying(node.name):
-                    self._vector(node, before, rows)
+                    vector_rows(self.w, node, before, rows)
             if node.output == self.graph.output and rows > before:
                 with saying(f"tensor {node.output}"):
                     if before == 0:
                         self.there[node.output] = self.w.room(node.output)
-                    self.w.move(node.output, Store, self.there[node.output], before, rows)
+                    self.w.move(node.output, self.w.here[node.output], Store, self.there[node.output], before, rows)
 
         first, *others = nodes
         if not isinstance(first, Linear | GlobalAveragePool):
@@ -178,26 +209,12 @@ class _Lowering:
         match node:
             case Linear() | GlobalAveragePool():
                 yield from WeightedSums(self.w, node).rows(self._arrive, lambda: self._borders(nodes))
-            case Add() | Table() | MaxPool() | Concat() | Pad():
+            case _ if isinstance(node, VECTOR):
                 height = self.graph.tensors[node.output].shape[0]
                 yield from range(min(height, BANDS), height, BANDS)
                 yield height
             case _:
                 raise HwgenError(f"{node.name}: the overlay has no {type(node).__name__}; {INSTEAD}")
-
-    def _vector(self, node: Node, start: int, stop: int) -> None:
-        """Rows from ``start`` until before ``stop``."""
-        match node:
-            case Add() | Table():
-                if start == 0:
-                    tables(self.w, node)
-                combined(self.w, node, start, stop)
-            case MaxPool():
-                pooled(self.w, node, start, stop)
-            case Concat():
-                concatenated(self.w, node, start, stop)
-            case Pad():
-                padded(self.w, node, start, stop)
 
 
 def _turned(compiled: Compiled, graph: Graph) -> Compiled:

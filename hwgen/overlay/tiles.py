@@ -126,8 +126,10 @@ def _most(engine: Engine) -> int:
     return min(engine.weights // share, largest(Load, "size") // group) * share
 
 
-def parts(node: Linear | GlobalAveragePool, sums: Sums, source: Placed, engine: Engine) -> Iterator[Part]:
-    """All output channels."""
+def parts(
+    node: Linear | GlobalAveragePool, sums: Sums, source: Placed, engine: Engine, by_rows: bool = False
+) -> Iterator[Part]:
+    """All output channels; ``by_rows``: rows of an image that a Dense takes as a whole are tiles of their own."""
     match node:
         case Conv() if node.depthwise and len(node.weights) == node.groups and node.dilations == (1, 1):
             yield from _by_channel(sums, source, engine, (-node.pads[0], -node.pads[1]), node.strides)
@@ -136,7 +138,7 @@ def parts(node: Linear | GlobalAveragePool, sums: Sums, source: Placed, engine: 
         case Conv():
             yield from _convolution(node, sums, source, engine)
         case Dense():
-            yield from _dense(sums, source, engine)
+            yield from _dense(sums, source, engine, by_rows)
 
 
 def _by_channel(
@@ -167,10 +169,10 @@ def _convolution(node: Conv, sums: Sums, source: Placed, engine: Engine) -> Iter
             )  # fmt: skip
 
 
-def _dense(sums: Sums, source: Placed, engine: Engine) -> Iterator[Part]:
+def _dense(sums: Sums, source: Placed, engine: Engine, by_rows: bool) -> Iterator[Part]:
     """The image is one run, or one for each row where there is a border between them."""
     height, width, channels = source.shape
-    whole = source.row == width * channels
+    whole = source.row == width * channels and not by_rows
     for first, count in _columns(0, len(sums.weights), engine):
         flat = sums.weights[first : first + count].T
         runs = flat.reshape(1, 1, -1, count) if whole else flat.reshape(height, 1, width * channels, count)

@@ -58,9 +58,8 @@ class Writer:
         _, width, channels = self.graph.tensors[name].shape
         return self.engine.padded(width * channels)
 
-    def move(self, name: str, how: type[Load] | type[Store], external: int, start: int, stop: int) -> None:
+    def move(self, name: str, place: Placed, how: type[Load] | type[Store], external: int, start: int, stop: int) -> None:
         """Rows of a tensor from ``start`` until before ``stop``."""
-        place = self.here[name]
         _, width, channels = place.shape
         most = largest(how, "rows")
         for first in range(start, stop, most):

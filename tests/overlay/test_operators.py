@@ -1,6 +1,5 @@
 """Operators one by one: compiled, on the simulator of instructions and in Verilog, every tensor as ONNX Runtime has it."""
 
-
 import pytest
 
 from hwgen.overlay.engine import Engine

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ...errors import HwgenError
 from ...graph import Conv, GlobalAveragePool, Linear
 from ..exact import Scales, scales_of, sums_of
 from ..isa import SCALE, Drain, Place
@@ -24,15 +25,19 @@ class WeightedSums:
         Of each part. Where one has several, their weights come again for each band.
     starts
         First entries of the weights and scales that are in the engine's memories, of the first parts.
+    by_rows
+        Whether the rows of an image that is summed up as a whole are tiles of their own.
     """
 
-    def __init__(self, w: Writer, node: Linear | GlobalAveragePool):
+    def __init__(self, w: Writer, node: Linear | GlobalAveragePool, by_rows: bool = False):
         self.w, self.node = w, node
         self.sums = sums_of(node, w.graph)
-        self.parts = list(parts(node, self.sums, w.here[node.inputs[0]], w.engine))
+        self.parts = list(parts(node, self.sums, w.here[node.inputs[0]], w.engine, by_rows))
         self.scales = [scales_of(self.sums, part.first, part.count, w.engine) for part in self.parts]
         self.portions = [portions(node.name, part, w.engine) for part in self.parts]
         self.starts: list[tuple[int, int]] = []
+        self.kept: bool | None = None  # whether the memories hold the constants of all parts, once that is known
+        self.first_sums: int | None = None  # of sums that rows are added to
 
     def rows(self, arrive: Callable[[int | None], None], borders: Callable[[], None]) -> Iterator[int]:
         """Make all of the output; yields how many rows of it are complete, now and then.
@@ -63,6 +68,50 @@ class WeightedSums:
             if number == len(self.parts) - 1 and band.x + band.width == target.shape[1]:
                 yield band.y + band.height
         arrive(None)
+
+    def some_rows(self, start: int, stop: int) -> None:
+        """Make some rows of the output."""
+        w, target = self.w, self.w.here[self.node.output]
+        if self._in_portions:
+            for number in range(len(self.parts)):
+                list(self._in_portions_of(target, number, start, stop))
+            return
+        if self.kept is None:
+            scales = sum(map(self._of_lanes, self.scales))
+            self.kept = w.together(Place.WEIGHTS, self._entries) & w.together(Place.SCALES, scales)
+        if not self.kept:
+            self.starts = []
+        for number in range(len(self.parts)):
+            if number == len(self.starts):
+                self.starts.append((self._weights(number), self._load_scales(self.scales[number])))
+            for band in bands(target, w.engine, w.tiling.share * w.engine.rows, start, stop):
+                self._band(number, band)
+
+    def add_rows(self, start: int, stop: int) -> None:
+        """Add the products of some rows of the input to the sums of the whole image."""
+        w, band = self.w, Band(y=0, x=0, height=1, width=1)
+        fresh = self.first_sums is None
+        if self.first_sums is None:
+            if len(self.parts) > w.engine.sums:
+                raise HwgenError(
+                    f"{self.node.name}: {len(self.parts)} sums at once do not fit into the engine's {w.engine.sums}; "
+                    "choose an engine with more, or a larger scratchpad"
+                )
+            self.first_sums = w.sums(len(self.parts))
+        before, weights = None, 0
+        for number, part in enumerate(self.parts):
+            for k, portion in enumerate(portions(self.node.name, part, w.engine, (start, stop))):
+                if before is None or not np.array_equal(portion.weights, before):
+                    weights = w.constants(self.node, Place.WEIGHTS, portion.weights.view(np.uint8))
+                    before = portion.weights
+                self._multiply(portion, band, weights, self.first_sums + number, fresh=fresh and k == 0)
+
+    def finish(self) -> None:
+        """Make the output of the sums of all rows."""
+        if self.first_sums is None:
+            raise ValueError("rows must be added before")
+        for number, scales in enumerate(self.scales):
+            self._drain(number, Band(y=0, x=0, height=1, width=1), self.first_sums + number, self._load_scales(scales))
 
     @property
     def _in_portions(self) -> bool:

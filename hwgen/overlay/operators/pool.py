@@ -2,8 +2,8 @@
 
 from ...graph import Concat, MaxPool, Pad
 from ..exact import stored
-from ..isa import Fill, Pool
-from ..places import Placed
+from ..isa import Pool
+from ..places import Placed, rectangle
 from ..writer import Writer
 
 __all__ = ["concatenated", "padded", "pooled"]
@@ -31,15 +31,13 @@ def padded(w: Writer, node: Pad, start: int, stop: int) -> None:
     value = node.value - stored(w.graph, node.inputs[0])
     top, left, _, _ = node.pads
     here, there = w.here[node.inputs[0]], w.here[node.output]
-    height, width, channels = here.shape
+    height, width, _ = here.shape
     whole = there.shape[1]
     first = min(max(start, top), stop)  # rows of the image: from here until before the last
     last = max(min(stop, top + height), first)
     around = (start, 0, first, whole), (last, 0, stop, whole), (first, 0, last, left), (first, left + width, last, whole)
-    for y, x, below, right in around:
-        if below > y and right > x:
-            size = (right - x) * channels
-            w.program.append(Fill(value=value, local=there.at(y, x), size=size, rows=below - y, local_step=there.row))
+    for corners in around:
+        w.program += rectangle(there, value, *corners)
     if last > first:
         w.program.append(_windows(here, there, None, (first - top, 0), (first, left, 0), last - first, width))
 
