@@ -44,13 +44,30 @@ def compile_graph(graph: Graph, engine: Engine, observe: bool = False, memory: M
     """
     places = graph
     if any(tensor.shape[0] != tensor.shape[1] for tensor in graph.tensors.values()):
-        turned = transposed(graph)
-        made, other = (_array_cycles(_Lowering(g, engine, TILINGS[0], False).compiled()) for g in (graph, turned))
-        places = turned if other < made else graph
+        places = _better([graph, transposed(graph)], engine, memory)
     programs = (_Lowering(places, engine, tiling, False).compiled() for tiling in TILINGS)
     ends = [predict(program.program, engine, memory)[-1] for program in programs]
     best = _Lowering(places, engine, TILINGS[ends.index(min(ends))], observe).compiled()
     return best if places is graph else _turned(best, graph)
+
+
+def _better(graphs: list[Graph], engine: Engine, memory: MemoryTiming) -> Graph:
+    """That with the fewest cycles of the array, or of all where tensors go through the scratchpad in bands."""
+    made: list[tuple[Graph, _Lowering, Compiled]] = []
+    refused: list[HwgenError] = []
+    for graph in graphs:
+        try:
+            lowering = _Lowering(graph, engine, TILINGS[0], False)
+            made.append((graph, lowering, lowering.compiled()))
+        except HwgenError as error:
+            refused.append(error)
+    if not made:
+        raise refused[0]
+    if any(lowering.plan.streams for _, lowering, _ in made):
+        cycles = [predict(compiled.program, engine, memory)[-1] for _, _, compiled in made]
+    else:
+        cycles = [_array_cycles(compiled) for _, _, compiled in made]
+    return made[cycles.index(min(cycles))][0]
 
 
 class _Lowering:
