@@ -71,6 +71,19 @@ def test_simulate_with_stalls(built):
     assert (stalled.outputs == plain.outputs).all()
 
 
+def test_tensors_in_bands(tmp_path):
+    """A scratchpad that the network's tensors have no room in."""
+    small, large = (replace(WISH, scratchpad=size) for size in (1024, 4096))
+    result = flow.build(MODEL, "ulx3s-85f", tmp_path / "bands", style="overlay", wish=small)
+    whole = flow.build(MODEL, "ulx3s-85f", tmp_path / "whole", style="overlay", wish=large)
+    assert whole.latency_cycles < result.latency_cycles
+    assert whole.external_bytes < result.external_bytes
+    run = flow.simulate(tmp_path / "bands", SAMPLES, limit=2)
+    assert run.mismatches == 0
+    assert abs(run.latency_cycles / run.predicted_latency_cycles - 1) < 0.02
+    assert run.external_bytes == result.external_bytes
+
+
 def test_a_wrong_layer_is_named(built, monkeypatch):
     real = flow.simulate_overlay.__globals__["expected_tensors"]
 

@@ -102,11 +102,15 @@ def engine_for(
         multipliers=wish.multipliers or max(1, budget.dsp), array=wish.array, scratchpad=wish.scratchpad,
         buses=(wish.bus,) if wish.bus else buses, on_chip=wish.on_chip,
     )  # fmt: skip
-    made = candidates(several, limits, budget, memories, worst=worst)
     try:
+        made = candidates(several, limits, budget, memories, worst=worst)
         found = best(made.problem, BEST)
-    except InfeasibleError as error:
-        raise HwgenError(_why(error)) from None
+    except (HwgenError, InfeasibleError):  # then with memories that do not hold tensors and weights as a whole
+        try:
+            made = candidates(several, replace(limits, bands=True), budget, memories, worst=worst)
+            found = best(made.problem, BEST)
+        except InfeasibleError as error:
+            raise HwgenError(_why(error)) from None
     first, chosen = found[0], found[0]
     if sum(t.elements for graph in several for t in graph.tensors.values()) <= COMPILED:
         found += [replace(s, bus=first.bus) for s in best(without_bus(made.problem, first.bus), FREE)]

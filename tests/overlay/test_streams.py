@@ -16,8 +16,9 @@ from hwgen.overlay.schedule import arrangement
 from hwgen.overlay.simulation import simulate
 from hwgen.overlay.timing import MemoryTiming, predict
 from tests.network_specs import Branch, Conv, Dense, NetworkSpec, Pad, Pool, Unary
-from tests.overlay.networks import machine, of_spec, output, race, stored
+from tests.overlay.networks import case, machine, of_spec, output, race, stored
 from tests.overlay.test_lower import check
+from tests.shared_models import MODELS, needs_models
 
 ENGINE = Engine(rows=4, columns=4, lanes=4, scratchpad=1 << 14, weights=1 << 12, sums=64, scales=256, bus=4)
 SAME = Conv(channels=6, kernel=(3, 3), pads=(1, 1, 1, 1))
@@ -110,6 +111,14 @@ def test_every_size_down_to_a_row():
     check(replace(ENGINE, scratchpad=least), network)
     with pytest.raises(HwgenError, match=rf"^\w+: a row of its output .* the scratchpad has {least - ENGINE.banks}; choose"):
         compile_graph(network.graph, replace(ENGINE, scratchpad=least - ENGINE.banks))
+
+
+@needs_models
+@pytest.mark.parametrize(("name", "size"), [("ic", 1 << 13), ("vww", 1 << 14), ("kws", 1 << 12)])
+def test_networks(name, size):
+    folder = MODELS / name
+    network = case(folder / f"{name}_int8_qdq_nchw.onnx", folder / "samples.npz", frame=1)
+    exact(Engine(rows=12, columns=13, lanes=8, scratchpad=size, weights=1 << 10, sums=2048, scales=1024), network)
 
 
 @pytest.mark.parametrize("seed", range(3))
