@@ -7,7 +7,7 @@ import numpy as np
 
 from ..cost import Memories, Resources
 from ..errors import HwgenError
-from ..graph import Conv, GlobalAveragePool, Graph, Linear
+from ..graph import AveragePool, Conv, GlobalAveragePool, Graph, Linear
 from ..ilp.engine import Layer, Network, Problem, Room, Shape, Solution
 from .engine import Engine, banks_of
 from .places import Placed, unplaced
@@ -169,13 +169,15 @@ def _with_memories(graphs: Sequence[Graph], rows: int, columns: int, least: int,
     entries, scales, positions = 1, 1, 1
     for graph in graphs:
         for node in graph.nodes:
-            if isinstance(node, Linear | GlobalAveragePool):
+            if isinstance(node, Linear | GlobalAveragePool | AveragePool):
                 height, width, channels = graph.tensors[node.output].shape
                 positions = max(positions, height * width)
                 scales = max(scales, channels)
                 source = graph.tensors[node.inputs[0]].elements // channels
                 taken = node.weights[0].size if isinstance(node, Linear) else source
-                kernel = node.kernel[0] if isinstance(node, Conv) else 1
+                if isinstance(node, AveragePool):
+                    taken = node.kernel[0] * node.kernel[1]
+                kernel = node.kernel[0] if isinstance(node, Conv | AveragePool) else 1
                 entries = max(entries, taken + 2 * kernel * rows)
     parts = -(-scales // columns)
     weights, sums = _power(2 * entries), min(SUMS, _power(2 * max(positions, 4 * rows)))

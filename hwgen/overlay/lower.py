@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ..errors import HwgenError
-from ..graph import GlobalAveragePool, Graph, Linear, MaxPool, Node
+from ..graph import AveragePool, GlobalAveragePool, Graph, Linear, MaxPool, Node
 from .compiled import Compiled, Region, TensorStay
 from .engine import Engine
 from .exact import INSTEAD, stored
 from .isa import End, Load, Multiply, Store
+from .operators.average import WindowAverages
 from .operators.linear import WeightedSums
 from .operators.vector import VECTOR, vector_rows
 from .places import Placed, fills, unplaced
@@ -195,7 +196,7 @@ class _Lowering:
 
         def on(node: Node, rows: int) -> None:
             before, made[node.output] = made[node.output], rows
-            if not isinstance(node, Linear | GlobalAveragePool) and rows > before:
+            if isinstance(node, VECTOR) and rows > before:
                 with saying(node.name):
                     vector_rows(self.w, node, before, rows)
             if node.output == self.graph.output and rows > before:
@@ -226,6 +227,10 @@ class _Lowering:
         match node:
             case Linear() | GlobalAveragePool():
                 yield from WeightedSums(self.w, node).rows(self._arrive, lambda: self._borders(nodes))
+            case AveragePool():
+                height = self.graph.tensors[node.output].shape[0]
+                WindowAverages(self.w, node).some_rows(0, height)
+                yield height
             case _ if isinstance(node, VECTOR):
                 height = self.graph.tensors[node.output].shape[0]
                 yield from range(min(height, BANDS), height, BANDS)

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from ..errors import HwgenError
-from ..graph import Conv, Graph, MaxPool, Node
+from ..graph import AveragePool, Conv, Graph, MaxPool, Node
 from .engine import Engine
 from .exact import INSTEAD, stored
 from .isa import Fill
@@ -56,7 +56,7 @@ def unplaced(graph: Graph, name: str, readers: Sequence[Node] | None = None) -> 
     wanted: list[Sequence[int]] = [(0, 0, 0, 0)]
     values = set()
     for node in graph.consumers(name) if readers is None else readers:
-        if name in node.inputs and isinstance(node, Conv | MaxPool) and any(node.pads):
+        if name in node.inputs and isinstance(node, Conv | MaxPool | AveragePool) and any(node.pads):
             wanted.append(node.pads)
             values.add(-128 if isinstance(node, MaxPool) else tensor.type.zero_point - stored(graph, name))
     if len(values) > 1:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ..graph import Conv, Dense, GlobalAveragePool
+from ..graph import AveragePool, Conv, Dense, GlobalAveragePool
 from .isa import Load, Store
+from .operators.average import WindowAverages
 from .operators.linear import WeightedSums
 from .operators.vector import vector_rows
 from .places import Placed, fills, rectangle
@@ -30,23 +31,26 @@ class _Streaming:
         if node.output not in self.places:
             w.program += fills(w.here[node.output])
         self._load(0)
-        sums = None
+        sums: WeightedSums | WindowAverages | None = None
+        whole: WeightedSums | None = None
         for k, (start, stop) in enumerate(bands):
             if self.plan.copies > 1 and k + 1 < len(bands):
                 self._load(k + 1)
             w.here |= {name: self._place(name, k) for name in self.places}
             with saying(node.name):
-                if isinstance(node, Conv | Dense | GlobalAveragePool):
-                    sums = sums or WeightedSums(w, node, by_rows=self.plan.sums_all)
-                    if self.plan.sums_all:
-                        sums.add_rows(start, stop)
-                    else:
+                last = k == len(bands) - 1
+                match node:
+                    case Dense() | GlobalAveragePool():
+                        whole = whole or WeightedSums(w, node, by_rows=True)
+                        whole.add_rows(start, stop)
+                        if last:
+                            whole.finish()
+                    case Conv() | AveragePool():
+                        sums = sums or (WeightedSums(w, node) if isinstance(node, Conv) else WindowAverages(w, node))
                         sums.some_rows(start, stop)
-                else:
-                    vector_rows(w, node, start, stop)
-            if sums and self.plan.sums_all and k == len(bands) - 1:
-                sums.finish()
-            if not self.plan.sums_all or k == len(bands) - 1:
+                    case _:
+                        vector_rows(w, node, start, stop)
+            if last or not self.plan.sums_all:
                 self._store(k)
             if self.plan.copies == 1 and k + 1 < len(bands):
                 self._load(k + 1)

@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 
 from ..errors import HwgenError
-from ..graph import Conv, Dense, GlobalAveragePool, Linear
+from ..graph import AveragePool, Conv, Dense, GlobalAveragePool, Linear
 from .engine import Engine
 from .exact import Sums
 from .isa import Load, Multiply, Place, largest
@@ -127,11 +127,13 @@ def _most(engine: Engine) -> int:
 
 
 def parts(
-    node: Linear | GlobalAveragePool, sums: Sums, source: Placed, engine: Engine, by_rows: bool = False
+    node: Linear | GlobalAveragePool | AveragePool, sums: Sums, source: Placed, engine: Engine, by_rows: bool = False
 ) -> Iterator[Part]:
     """All output channels; ``by_rows``: rows of an image that a Dense takes as a whole are tiles of their own."""
     match node:
         case Conv() if node.depthwise and len(node.weights) == node.groups and node.dilations == (1, 1):
+            yield from _by_channel(sums, source, engine, (-node.pads[0], -node.pads[1]), node.strides)
+        case AveragePool():
             yield from _by_channel(sums, source, engine, (-node.pads[0], -node.pads[1]), node.strides)
         case GlobalAveragePool():
             yield from _by_channel(sums, source, engine, (0, 0), (1, 1))

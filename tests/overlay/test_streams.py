@@ -20,7 +20,7 @@ from tests.overlay.networks import case, machine, of_spec, output, race, stored
 from tests.overlay.test_lower import check
 from tests.shared_models import MODELS, needs_models
 
-ENGINE = Engine(rows=4, columns=4, lanes=4, scratchpad=1 << 14, weights=1 << 12, sums=64, scales=256, bus=4)
+ENGINE = Engine(rows=4, columns=4, lanes=4, scratchpad=1 << 14, weights=1 << 12, sums=64, scales=256, bus=4, digit=16)
 SAME = Conv(channels=6, kernel=(3, 3), pads=(1, 1, 1, 1))
 CASES = {
     "convolutions": ((SAME, SAME), 500),
@@ -35,6 +35,7 @@ CASES = {
     "a sum": ((Branch(join="Add", left=(SAME,), right=()), Unary(operator="Tanh")), 560),
     "side by side": ((Branch(join="Concat", left=(SAME,), right=(SAME,)), Conv(channels=3)), 900),
     "a pad": ((Pad(pads=(5, 1, 4, 2), value=7), SAME), 500),
+    "averages": ((SAME, Pool(operator="AveragePool", kernel=(3, 3), pads=(1, 1, 0, 1), scale="real"), Conv(channels=7)), 640),
     "only one tensor": ((Conv(channels=1), Conv(channels=1, kernel=(3, 3))), 700),
 }  #: layers on an image of 11 x 9 x 6, and bytes of the scratchpad
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 import numpy as np
 
 from ...errors import HwgenError
-from ...graph import Conv, GlobalAveragePool, Linear
+from ...graph import Conv, GlobalAveragePool, Linear, Node
 from ..exact import Scales, scales_of, sums_of
 from ..isa import SCALE, Drain, Place
 from ..places import Band, Placed, bands
 from ..tiles import Part, parts, portions
 from ..writer import Writer
 
-__all__ = ["WeightedSums"]
+__all__ = ["WeightedSums", "load_scales", "multiply"]
 
 
 class WeightedSums:
@@ -45,7 +45,7 @@ class WeightedSums:
         ``arrive`` reads so many rows of the input, or all; ``borders`` writes what surrounds the outputs.
         """
         w, source, target = self.w, self.w.here[self.node.inputs[0]], self.w.here[self.node.output]
-        w.together(Place.SCALES, sum(map(self._of_lanes, self.scales)))
+        w.together(Place.SCALES, sum(_of_lanes(w, scales) for scales in self.scales))
         if self._in_portions:
             arrive(None)
             borders()
@@ -61,7 +61,7 @@ class WeightedSums:
             if number == 0:
                 arrive(_rows_for(self.node, band, source))
             if new:
-                self.starts.append((weights, self._load_scales(self.scales[number])))
+                self.starts.append((weights, load_scales(self.w, self.node, self.scales[number])))
                 if number == 0:
                     borders()
             self._band(number, band)
@@ -77,13 +77,13 @@ class WeightedSums:
                 list(self._in_portions_of(target, number, start, stop))
             return
         if self.kept is None:
-            scales = sum(map(self._of_lanes, self.scales))
+            scales = sum(_of_lanes(w, scales) for scales in self.scales)
             self.kept = w.together(Place.WEIGHTS, self._entries) & w.together(Place.SCALES, scales)
         if not self.kept:
             self.starts = []
         for number in range(len(self.parts)):
             if number == len(self.starts):
-                self.starts.append((self._weights(number), self._load_scales(self.scales[number])))
+                self.starts.append((self._weights(number), load_scales(self.w, self.node, self.scales[number])))
             for band in bands(target, w.engine, w.tiling.share * w.engine.rows, start, stop):
                 self._band(number, band)
 
@@ -104,14 +104,16 @@ class WeightedSums:
                 if before is None or not np.array_equal(portion.weights, before):
                     weights = w.constants(self.node, Place.WEIGHTS, portion.weights.view(np.uint8))
                     before = portion.weights
-                self._multiply(portion, band, weights, self.first_sums + number, fresh=fresh and k == 0)
+                multiply(w, self.node, portion, band, weights, self.first_sums + number, fresh=fresh and k == 0)
 
     def finish(self) -> None:
         """Make the output of the sums of all rows."""
         if self.first_sums is None:
             raise ValueError("rows must be added before")
         for number, scales in enumerate(self.scales):
-            self._drain(number, Band(y=0, x=0, height=1, width=1), self.first_sums + number, self._load_scales(scales))
+            self._drain(
+                number, Band(y=0, x=0, height=1, width=1), self.first_sums + number, load_scales(self.w, self.node, scales)
+            )
 
     @property
     def _in_portions(self) -> bool:
@@ -145,12 +147,12 @@ class WeightedSums:
         """Make sums, and outputs of them."""
         weights, scales = self.starts[number]
         first = self.w.sums(band.height * band.width)
-        self._multiply(self.parts[number], band, weights, first, fresh=True)
+        multiply(self.w, self.node, self.parts[number], band, weights, first, fresh=True)
         self._drain(number, band, first, scales)
 
     def _in_portions_of(self, target: Placed, number: int, start: int, stop: int) -> Iterator[Band]:
         """Make a part of some rows, portion by portion; yields the bands that are complete."""
-        scales = self._load_scales(self.scales[number])
+        scales = load_scales(self.w, self.node, self.scales[number])
         before, weights = None, 0
         for band in bands(target, self.w.engine, self.w.engine.sums, start, stop):
             first = self.w.sums(band.height * band.width)
@@ -158,19 +160,9 @@ class WeightedSums:
                 if before is None or not np.array_equal(portion.weights, before):
                     weights = self.w.constants(self.node, Place.WEIGHTS, portion.weights.view(np.uint8))
                     before = portion.weights
-                self._multiply(portion, band, weights, first, fresh=k == 0)
+                multiply(self.w, self.node, portion, band, weights, first, fresh=k == 0)
             self._drain(number, band, first, scales)
             yield band
-
-    def _multiply(self, part: Part, band: Band, weights: int, sums: int, fresh: bool) -> None:
-        """``weights``, ``sums``: first entries; ``fresh``: whether sums begin anew."""
-        source = self.w.here[self.node.inputs[0]]
-        start = source.at(part.origin[0] + band.y * part.strides[0], part.origin[1] + band.x * part.strides[1], part.channel)
-        multiply = replace(
-            part.loops.multiply(), source=start + part.ahead, x_count=band.width, x_step=part.x_step, y_count=band.height,
-            y_step=part.strides[0] * source.row, weights=weights, sums=sums, first=int(fresh),
-        )  # fmt: skip
-        self.w.program.append(multiply)
 
     def _drain(self, number: int, band: Band, first: int, scales: int) -> None:
         """Outputs of the sums from entry ``first`` on."""
@@ -193,15 +185,28 @@ class WeightedSums:
             )
         )
 
-    def _load_scales(self, scales: Scales) -> int:
-        """Those of a part, up to whole words of the lanes."""
-        content = np.zeros(self._of_lanes(scales), SCALE)
-        content["mult"][: len(scales.mult)], content["offset"][: len(scales.mult)] = scales.mult, scales.offset
-        return self.w.constants(self.node, Place.SCALES, content.view(np.uint8).reshape(-1, SCALE.itemsize))
 
-    def _of_lanes(self, scales: Scales) -> int:
-        """Scales of a part, up to whole words of the lanes."""
-        return -(-len(scales.mult) // self.w.engine.lanes) * self.w.engine.lanes
+def multiply(w: Writer, node: Node, part: Part, band: Band, weights: int, sums: int, fresh: bool) -> None:
+    """Sums of a part in a band; ``weights``, ``sums``: first entries; ``fresh``: whether sums begin anew."""
+    source = w.here[node.inputs[0]]
+    start = source.at(part.origin[0] + band.y * part.strides[0], part.origin[1] + band.x * part.strides[1], part.channel)
+    instruction = replace(
+        part.loops.multiply(), source=start + part.ahead, x_count=band.width, x_step=part.x_step, y_count=band.height,
+        y_step=part.strides[0] * source.row, weights=weights, sums=sums, first=int(fresh),
+    )  # fmt: skip
+    w.program.append(instruction)
+
+
+def load_scales(w: Writer, node: Node, scales: Scales) -> int:
+    """Bring those of a part, up to whole words of the lanes; the first entry."""
+    content = np.zeros(_of_lanes(w, scales), SCALE)
+    content["mult"][: len(scales.mult)], content["offset"][: len(scales.mult)] = scales.mult, scales.offset
+    return w.constants(node, Place.SCALES, content.view(np.uint8).reshape(-1, SCALE.itemsize))
+
+
+def _of_lanes(w: Writer, scales: Scales) -> int:
+    """Scales of a part, up to whole words of the lanes."""
+    return -(-len(scales.mult) // w.engine.lanes) * w.engine.lanes
 
 
 def _rows_for(node: Linear | GlobalAveragePool, band: Band, source: Placed) -> int:
