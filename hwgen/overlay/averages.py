@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import pairwise, product
 
 import numpy as np
@@ -89,6 +90,7 @@ def averages_of(node: AveragePool, graph: Graph, engine: Engine) -> Averages:
     return Averages(sums=sums, rows=rows, columns=columns, scales=scales, zeros=zeros)
 
 
+@cache
 def averaged(source: QuantType, result: QuantType, count: int, counted: int) -> np.ndarray | None:
     """What ONNX Runtime makes of ``count`` elements, for each sum of their integers; None where their order matters.
 

@@ -7,7 +7,7 @@ from ..errors import HwgenError
 from ..graph import AveragePool, GlobalAveragePool, Graph, Linear, MaxPool, Node
 from .compiled import Compiled, Region, TensorStay
 from .engine import Engine
-from .exact import INSTEAD, stored
+from .exact import lacking, stored
 from .isa import End, Load, Multiply, Store
 from .operators.average import WindowAverages
 from .operators.linear import WeightedSums
@@ -236,7 +236,7 @@ class _Lowering:
                 yield from range(min(height, BANDS), height, BANDS)
                 yield height
             case _:
-                raise HwgenError(f"{node.name}: the overlay has no {type(node).__name__}; {INSTEAD}")
+                raise HwgenError(lacking(node))
 
 
 def _turned(compiled: Compiled, graph: Graph) -> Compiled:

@@ -10,7 +10,7 @@ from ..errors import HwgenError
 from ..graph import AveragePool, Conv, Graph, MaxPool, Node
 from .engine import Engine
 from .exact import INSTEAD, stored
-from .isa import Fill
+from .isa import Fill, Multiply, largest
 
 __all__ = ["BEGIN", "Band", "External", "Placed", "bands", "fills", "rectangle", "shares", "unplaced"]
 
@@ -104,7 +104,7 @@ def bands(place: Placed, engine: Engine, size: int, start: int = 0, stop: int | 
     height, width, _ = place.shape
     height = (height if stop is None else stop) - start
     most = engine.sums // 2
-    across = min(width, most)
+    across = min(width, most, largest(Multiply, "x_count"))
     down = min(height, max(1, min(most, size) // across))
     for y, height_here in shares(height, -(-height // down)):
         for x, width_here in shares(width, -(-width // across)):

@@ -99,10 +99,11 @@ def _in_bands(graph: Graph, engine: Engine, places: dict[str, Placed]) -> Arrang
     while (node := _without_room(graph, engine, sizes, budget, outside, streams)) is not None:
         within = [name for name in dict.fromkeys((*node.inputs, node.output)) if name not in outside]
         if not within:
-            least = needed(graph, engine, node, tuple(dict.fromkeys((*node.inputs, node.output)))) + engine.scratchpad - budget
+            bytes_of = {n.name: needed(graph, engine, n, tuple(dict.fromkeys((*n.inputs, n.output)))) for n in graph.nodes}
+            worst = max(bytes_of, key=lambda name: bytes_of[name])
             raise HwgenError(
-                f"{node.name}: a row of its output and what it is made of take {least} bytes with borders and spare ones, and "
-                f"the scratchpad has {engine.scratchpad}; choose a larger one"
+                f"{worst}: a row of its output and what it is made of take {bytes_of[worst] + SPARE * engine.banks} bytes with "
+                f"borders and spare ones, and the scratchpad has {engine.scratchpad}; choose a larger one"
             )
         # The network's input and output move in any case.
         largest = max(sizes[name] for name in within)

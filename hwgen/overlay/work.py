@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import HwgenError
 from ..graph import Add, AveragePool, Concat, Conv, Dense, GlobalAveragePool, Graph, Linear, MaxPool, Node, Pad, Table
-from .exact import INSTEAD
+from .exact import lacking
 from .isa import WORD
 from .schedule import groups
 from .timing import GAP
@@ -90,7 +90,7 @@ def _one(node: Node, graph: Graph, rows: np.ndarray, columns: np.ndarray) -> Wor
     if isinstance(node, Linear | GlobalAveragePool | AveragePool):
         return _sums(node, graph, rows, columns)
     if not isinstance(node, Add | Table | MaxPool | Concat | Pad):
-        raise HwgenError(f"{node.name}: the overlay has no {type(node).__name__}; {INSTEAD}")
+        raise HwgenError(lacking(node))
     none = np.zeros_like(rows)
     reads = {Add: 2, Table: 1, Concat: 1}.get(type(node), 1)
     if isinstance(node, MaxPool):
