@@ -18,7 +18,7 @@ from hwgen.overlay.isa import encode
 from hwgen.overlay.lower import compile_graph
 from hwgen.overlay.units.top import OverlayTop
 from tests.hardware.test_soc_top import bench
-from tests.network_specs import Conv, NetworkSpec, Pad
+from tests.network_specs import Conv, NetworkSpec, Pad, Pool
 from tests.overlay.networks import Case, case, machine, of_spec, output, stored
 from tests.overlay.programs import Program, random_program
 from tests.overlay.test_engine import SHAPES
@@ -29,13 +29,14 @@ CLOCK = In(1)
 NAMES = ["programs", "a_reset_in_the_middle", "starting", "errors", "any_order"]
 
 
-#: Larger than the scratchpad, with more weights than their memory holds, and a border of its own.
+#: Larger than the scratchpad, with more weights than their memory holds, a border of its own, averages over windows.
 LARGE = NetworkSpec(
     size=(20, 4, 12),
     layers=(
         Pad(pads=(1, 1, 1, 2), value=5),
         Conv(channels=60, activation="Relu"),
         Conv(channels=5, kernel=(3, 3), strides=(2, 2), pads=(1, 0, 1, 1)),
+        Pool(operator="AveragePool", kernel=(3, 3), pads=(1, 1, 1, 0), scale="real"),
     ),
 )
 
