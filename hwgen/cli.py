@@ -106,7 +106,9 @@ def build(
     array: Annotated[str | None, typer.Option(metavar="RxC", help="Overlay: rows and columns of multipliers.")] = None,
     multipliers: Annotated[int | None, typer.Option(metavar="N", min=1, help="Overlay: at most so many.")] = None,
     scratchpad: Annotated[int | None, typer.Option(metavar="KIB", min=1, help="Overlay: its size.")] = None,
-    axi_width: Annotated[int | None, typer.Option(metavar="N", help="Overlay: bits of the bus, 32 to 256.")] = None,
+    axi_width: Annotated[
+        int | None, typer.Option(metavar="N", help="Overlay: bits of the bus, 32 to 256; not above the memory's unless given.")
+    ] = None,
     on_chip: Annotated[bool, typer.Option("--on-chip", help="Overlay: weights and program in block RAM, for a board.")] = False,
     calibration: Calibration = None,
     as_json: Json = False,

@@ -23,6 +23,7 @@ from .hardware.emit import emit
 from .inputs import VECTOR_FRAMES, Frames, host_outputs, random_frames
 from .mapping.operators import operator
 from .output import FORMAT, MANIFEST, MARKER, MODEL, OutputFolder
+from .overlay.candidates import BUSES
 from .overlay.compiled import Compiled, data_bytes, engine_hash, image_of, layers
 from .overlay.engine import Engine
 from .overlay.isa import WORD, disassemble
@@ -37,7 +38,7 @@ from .reference import run_graph
 from .results import OverlayBuildResult, OverlayLayer, OverlaySimulateResult
 from .timing import predict as predict_design
 
-__all__ = ["build_overlay", "compare_inside", "engine_part", "overlay_latency", "simulate_overlay"]
+__all__ = ["build_overlay", "buses", "compare_inside", "engine_part", "overlay_latency", "simulate_overlay"]
 
 IMAGE = "image.bin"  #: external memory with the program
 USUAL = MemoryTiming()
@@ -51,7 +52,7 @@ def build_overlay(
     head, tail = engine_part(graph)
     tell("choosing the engine", 0.0)
     memory = ON_CHIP if wish.on_chip else USUAL
-    choice = engine_for(head, wish, _budget(board, wish), board.memories, memory=memory)
+    choice = engine_for(head, wish, _budget(board, wish), board.memories, memory=memory, buses=buses(board, wish))
     engine = choice.engine
     tell("compiling", 0.0)
     compiled = compile_graph(head, engine, memory=memory)
@@ -113,9 +114,10 @@ def overlay_latency(graph: Graph, board: Board, tell: Progress = silent) -> int:
     """Cycles of a frame on the engine that :func:`build_overlay` would choose; ``HwgenError`` where it can't do all of it."""
     head, _ = engine_part(graph)
     tell("choosing the engine", 0.0)
-    engine = engine_for(head, Wish(), _budget(board, Wish()), board.memories, memory=USUAL).engine
+    wish = Wish()
+    choice = engine_for(head, wish, _budget(board, wish), board.memories, memory=USUAL, buses=buses(board, wish))
     tell("compiling", 0.0)
-    return _cycles(compile_graph(head, engine), USUAL)[-1]
+    return _cycles(compile_graph(head, choice.engine), USUAL)[-1]
 
 
 def _budget(board: Board, wish: Wish) -> Resources:
@@ -124,6 +126,13 @@ def _budget(board: Board, wish: Wish) -> Resources:
     if wish.array or wish.multipliers:
         return there
     return replace(there, lut=int(there.lut * FILL), ff=int(there.ff * FILL))
+
+
+def buses(board: Board, wish: Wish) -> tuple[int, ...]:
+    """Bytes of the buses to choose from: none wider than the board's memory, but for the narrowest that an engine has."""
+    if wish.on_chip or board.memory is None:
+        return BUSES
+    return tuple(bus for bus in BUSES if 8 * bus <= board.memory.bits) or BUSES[:1]
 
 
 def simulate_overlay(

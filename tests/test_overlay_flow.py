@@ -4,12 +4,13 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
-from hwgen import flow
+from hwgen import flow, overlay_flow
 from hwgen.board import load_board
 from hwgen.choosing import choose
 from hwgen.demo import MODEL, SAMPLES
@@ -68,6 +69,19 @@ def test_simulate_with_stalls(built):
     assert stalled.mismatches == 0
     assert stalled.latency_cycles > plain.latency_cycles
     assert (stalled.outputs == plain.outputs).all()
+
+
+def test_tensors_in_bands(tmp_path):
+    """A scratchpad that the network's tensors have no room in."""
+    small, large = (replace(WISH, scratchpad=size) for size in (1024, 4096))
+    result = flow.build(MODEL, "ulx3s-85f", tmp_path / "bands", style="overlay", wish=small)
+    whole = flow.build(MODEL, "ulx3s-85f", tmp_path / "whole", style="overlay", wish=large)
+    assert whole.latency_cycles < result.latency_cycles
+    assert whole.external_bytes < result.external_bytes
+    run = flow.simulate(tmp_path / "bands", SAMPLES, limit=2)
+    assert run.mismatches == 0
+    assert abs(run.latency_cycles / run.predicted_latency_cycles - 1) < 0.02
+    assert run.external_bytes == result.external_bytes
 
 
 def test_a_wrong_layer_is_named(built, monkeypatch):
@@ -132,6 +146,23 @@ def test_chosen_engine(tmp_path):
     run = flow.simulate(tmp_path / "digits", SAMPLES, limit=1)
     assert run.mismatches == 0
     assert np.isfinite(run.cycles_per_second)
+
+
+@pytest.mark.parametrize(("bits", "widest"), [(16, 4), (32, 4), (64, 8), (512, 32)])
+def test_the_bus_is_no_wider_than_the_memory(bits, widest, tmp_path):
+    """Unless it is given, or the memory is on chip. 4 bytes are the least that an engine has."""
+    text = (Path(__file__).parents[1] / "boards" / "ulx3s-85f.toml").read_text()
+    (tmp_path / "mine.toml").write_text(text.replace("bits = 16", f"bits = {bits}"))
+    board = load_board(str(tmp_path / "mine.toml"))
+    assert max(overlay_flow.buses(board, Wish())) == widest
+    assert max(overlay_flow.buses(board, Wish(on_chip=True))) == max(overlay_flow.buses(load_board("zu3eg"), Wish())) == 32
+
+
+def test_the_bus_of_the_chosen_engine(tmp_path):
+    wish = Wish(array=(8, 8))
+    assert flow.build(MODEL, "ulx3s-85f", tmp_path / "a", style="overlay", wish=wish).bus == 4
+    assert flow.build(MODEL, "zu3eg", tmp_path / "b", style="overlay", wish=wish).bus > 4
+    assert flow.build(MODEL, "ulx3s-85f", tmp_path / "c", style="overlay", wish=replace(wish, bus=16)).bus == 16
 
 
 def test_no_engine_fits(tmp_path):

@@ -7,12 +7,12 @@ import numpy as np
 
 from ..cost import Memories, Resources
 from ..errors import HwgenError
-from ..graph import Conv, GlobalAveragePool, Graph, Linear
+from ..graph import AveragePool, Conv, GlobalAveragePool, Graph, Linear
 from ..ilp.engine import Layer, Network, Problem, Room, Shape, Solution
 from .engine import Engine, banks_of
 from .places import Placed, unplaced
 from .resources import SOFT, constants, image_resources, logic, scratchpad_resources
-from .schedule import groups, schedule
+from .schedule import arrangement, groups, schedule
 from .work import LANES, TAPS, Work, work_of
 
 __all__ = ["BUSES", "Candidates", "Limits", "candidates"]
@@ -21,6 +21,7 @@ BUSES = (4, 8, 16, 32)
 LEAST, LARGEST = 1 << 12, 1 << 24  #: bytes of a scratchpad
 MOST = 255  #: rows or columns
 SUMS = 2048  #: entries, at most
+PORTION = 4  #: tiles that the memory of weights has room for at least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,8 @@ class Limits:
         Bytes; None: a power of two.
     on_chip
         Whether external memory takes block RAM.
+    bands
+        Whether memories may be so small that tensors pass through the scratchpad in bands, and sums are made in portions.
     """
 
     multipliers: int
@@ -46,6 +49,7 @@ class Limits:
     buses: tuple[int, ...] = BUSES
     scratchpad: int | None = None
     on_chip: bool = False
+    bands: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +91,7 @@ def candidates(
     engines = [
         (a, engine)
         for a, (r, c) in enumerate(zip(rows.tolist(), columns.tolist(), strict=True))
-        for engine in _with_memories(graphs, r, c, int(least[a]), limits.buses[0])
+        for engine in _with_memories(graphs, r, c, int(least[a]), limits)
     ]
     arrays, made = np.array([a for a, _ in engines]), [engine for _, engine in engines]
     banks = [tuple(banks_of(e.rows, e.columns, e.lanes, bus) for bus in limits.buses) for e in made]
@@ -160,27 +164,32 @@ def _undominated(works: Sequence[Sequence[Work]], rows: np.ndarray, columns: np.
     return np.flatnonzero(kept)
 
 
-def _with_memories(graphs: Sequence[Graph], rows: int, columns: int, least: int, bus: int) -> Iterator[Engine]:
+def _with_memories(graphs: Sequence[Graph], rows: int, columns: int, least: int, limits: Limits) -> Iterator[Engine]:
     """Engines of an array: weights for twice the largest part, so that the next one comes meanwhile, or for just one."""
     entries, scales, positions = 1, 1, 1
     for graph in graphs:
         for node in graph.nodes:
-            if isinstance(node, Linear | GlobalAveragePool):
+            if isinstance(node, Linear | GlobalAveragePool | AveragePool):
                 height, width, channels = graph.tensors[node.output].shape
                 positions = max(positions, height * width)
                 scales = max(scales, channels)
                 source = graph.tensors[node.inputs[0]].elements // channels
                 taken = node.weights[0].size if isinstance(node, Linear) else source
-                kernel = node.kernel[0] if isinstance(node, Conv) else 1
+                if isinstance(node, AveragePool):
+                    taken = node.kernel[0] * node.kernel[1]
+                kernel = node.kernel[0] if isinstance(node, Conv | AveragePool) else 1
                 entries = max(entries, taken + 2 * kernel * rows)
     parts = -(-scales // columns)
     weights, sums = _power(2 * entries), min(SUMS, _power(2 * max(positions, 4 * rows)))
+    depths = [weights] + [weights // 2] * (weights // 2 >= least)
+    if limits.bands:
+        depths += [depth for k in range(2, 8) if (depth := weights >> k) >= max(PORTION * rows, LEAST // columns)]
     for lanes in LANES:
         each = _power(2 * (scales + parts * (lanes - 1)) + lanes)
-        for depth in (weights, weights // 2) if weights // 2 >= least else (weights,):
+        for depth in depths:
             for held in (sums, sums // 2) if sums // 2 >= 8 * rows else (sums,):
                 yield Engine(
-                    rows=rows, columns=columns, taps=min(TAPS, rows), lanes=lanes, digit=16, bus=bus,
+                    rows=rows, columns=columns, taps=min(TAPS, rows), lanes=lanes, digit=16, bus=limits.buses[0],
                     scratchpad=LARGEST, weights=depth, sums=held, scales=each,
                 )  # fmt: skip
 
@@ -206,28 +215,34 @@ def _rooms(graphs: Sequence[Graph], engine: Engine, limits: Limits, widths: Sequ
     sizes = (limits.scratchpad,) if limits.scratchpad else powers
     found: dict[int, list[dict[int, Room]]] = {}
     for size in sizes:
-        rows = [_fitting(graph, replace(engine, scratchpad=size), widths) for graph in graphs]
+        rows = [_fitting(graph, replace(engine, scratchpad=size), widths, limits.bands) for graph in graphs]
         if set.intersection(*map(set, rows)):
             found[size] = rows
             if all(len(row) == len(widths) and all(r.together and not r.spills for r in row.values()) for row in rows):
                 break  # a larger one changes nothing
     if not found:
         for graph in graphs:
-            schedule(graph, replace(engine, scratchpad=sizes[-1]), _places(graph))  # says what it needs
+            arrangement(graph, replace(engine, scratchpad=sizes[-1]), _places(graph))  # says what it needs
         raise HwgenError(f"no scratchpad of {sizes[-1]} bytes holds what the networks need; use --style dataflow")
     return found
 
 
-def _fitting(graph: Graph, engine: Engine, widths: Sequence[int]) -> dict[int, Room]:
+def _fitting(graph: Graph, engine: Engine, widths: Sequence[int], in_bands: bool) -> dict[int, Room]:
     """What there is room for, by the number of banks."""
     found = {}
     for width in widths:
         if engine.scratchpad % width == 0:
             try:
-                made, best = schedule(graph, replace(engine, rows=width, columns=1, lanes=1, bus=4), _places(graph))
+                banked = replace(engine, rows=width, columns=1, lanes=1, bus=4)
+                if in_bands:
+                    plan = arrangement(graph, banked, _places(graph))
+                    made, spills = plan.groups, plan.moved(banked)
+                else:
+                    made, best = schedule(graph, banked, _places(graph))
+                    spills = best.external_bytes * width
             except HwgenError:
                 continue
-            found[width] = Room(spills=best.external_bytes * width, together=len(made) == len(groups(graph)))
+            found[width] = Room(spills=spills, together=len(made) == len(groups(graph)))
     return found
 
 

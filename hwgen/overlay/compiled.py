@@ -83,11 +83,12 @@ class Compiled:
     input, output
         Addresses there: (H, W, C) bytes without border, rows padded to whole beats of the bus.
     places
-        Of each tensor when it has just been made, and the number of instructions by then.
+        Of each tensor when it has just been made, None where it is only in external memory, and the number of instructions by
+        then.
     stays
         Of tensors in the scratchpad, in the order in which they leave.
     regions
-        Where tensors are in external memory: input, output and what is observed.
+        Where tensors are in external memory: input, output, what never is in the scratchpad as a whole, what is observed.
     """
 
     engine: Engine
@@ -96,7 +97,7 @@ class Compiled:
     transposed: bool
     input: int
     output: int
-    places: dict[str, tuple[Placed, int]]
+    places: dict[str, tuple[Placed | None, int]]
     stays: tuple[TensorStay, ...]
     regions: dict[str, Region]
 

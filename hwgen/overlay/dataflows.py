@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..graph import Conv, GlobalAveragePool, Graph, Linear, Node
+from ..graph import AveragePool, Conv, GlobalAveragePool, Graph, Linear, Node
 from .schedule import groups
 from .timing import GAP
 from .work import work_of
@@ -51,7 +51,7 @@ def operators(graph: Graph, rows: np.ndarray, columns: np.ndarray) -> list[Opera
     for nodes, work in zip(groups(graph), work_of(graph, rows, columns), strict=True):
         outputs = {node.output for node in nodes}
         before = sorted({k for node in nodes for name in node.inputs if name not in outputs for k in sources[name]})
-        if isinstance(nodes[0], Linear | GlobalAveragePool):
+        if isinstance(nodes[0], Linear | GlobalAveragePool | AveragePool):
             cycles: dict[Dataflow, np.ndarray] = {"weight": work.array, "output": _outputs_stay(nodes[0], graph, rows, columns)}
             made.append(Operator(name=nodes[0].name, macs=_macs(nodes, graph), before=tuple(before), cycles=cycles))
             before = [len(made) - 1]
@@ -65,6 +65,8 @@ def _outputs_stay(node: Node, graph: Graph, rows: np.ndarray, columns: np.ndarra
     match node:
         case GlobalAveragePool():
             steps = graph.tensors[node.inputs[0]].elements // channels
+        case AveragePool():
+            steps = node.kernel[0] * node.kernel[1]
         case Conv() if node.depthwise and len(node.weights) == node.groups:
             steps = node.weights[0].size
         case Linear():

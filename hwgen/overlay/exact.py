@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from ..errors import HwgenError
-from ..graph import Add, GlobalAveragePool, Graph, Linear, QuantType, Table
+from ..graph import Add, ArgMax, GlobalAveragePool, Graph, Linear, Node, QuantType, Softmax, Table
 from ..requantise import reference
 from ..templates.add import AddParams, AddTables, add_block
 from .engine import Engine
 from .isa import PLACES, SHIFTS
 
-__all__ = ["INSTEAD", "Scales", "Sums", "Tables", "nearest", "scales_of", "stored", "sums_of", "tables_of"]
+__all__ = ["INSTEAD", "Scales", "Sums", "Tables", "lacking", "nearest", "scales_of", "stored", "sums_of", "tables_of"]
 
 MULT_BITS, SHIFT_MAX, TOTAL_BITS = 44, 60, 41  #: of a requantiser; of its running sum at the end
 INSTEAD = "use --style dataflow"
@@ -100,6 +100,14 @@ def stored(graph: Graph, tensor: str) -> int:
     if element.bits != 8:
         raise HwgenError(f"tensor {tensor}: the overlay computes with 8 bits, not {element}; {INSTEAD}")
     return 0 if element.signed else 128
+
+
+def lacking(node: Node) -> str:
+    """Why an operator is refused that the engine has no instructions for."""
+    if isinstance(node, Softmax | ArgMax):
+        kind = type(node).__name__
+        return f"{node.name}: the overlay has no {kind} but behind its last other operator, on the host or on chip; {INSTEAD}"
+    return f"{node.name}: the overlay has no {type(node).__name__}; {INSTEAD}"
 
 
 def nearest(x: Any, shift: int) -> Any:

@@ -35,6 +35,7 @@ __all__ = [
     "decode",
     "disassemble",
     "encode",
+    "largest",
     "layout",
 ]  # fmt: skip
 
@@ -254,6 +255,11 @@ INSTRUCTIONS: tuple[type[Instruction], ...] = (Load, Fill, Multiply, Drain, Comb
 def layout(kind: type[Instruction]) -> tuple[Field, ...]:
     """The fields, from the lowest bits on."""
     return fields(kind)
+
+
+def largest(kind: type[Instruction], name: str) -> int:
+    """The largest number that a field has room for."""
+    return _limits(next(f for f in layout(kind) if f.name == name))[1]
 
 
 def _limits(f: Field) -> tuple[int, int]:

@@ -7,12 +7,12 @@ from itertools import pairwise
 import numpy as np
 
 from ..errors import HwgenError
-from ..graph import Conv, Graph, MaxPool
+from ..graph import AveragePool, Conv, Graph, MaxPool, Node
 from .engine import Engine
 from .exact import INSTEAD, stored
-from .isa import Fill
+from .isa import Fill, Multiply, largest
 
-__all__ = ["BEGIN", "Band", "External", "Placed", "bands", "fills", "unplaced"]
+__all__ = ["BEGIN", "Band", "External", "Placed", "bands", "fills", "rectangle", "shares", "unplaced"]
 
 BEGIN = 64  #: alignment in external memory
 
@@ -50,13 +50,13 @@ class Placed:
         return self.address + (y + self.border[0]) * self.row + (x + self.border[1]) * self.shape[2] + channel
 
 
-def unplaced(graph: Graph, name: str) -> Placed:
-    """A tensor at address 0, in the border that its readers want; ``HwgenError`` where they want different ones."""
+def unplaced(graph: Graph, name: str, readers: Sequence[Node] | None = None) -> Placed:
+    """A tensor at address 0, in the border that its readers want, all or some; ``HwgenError`` where these differ."""
     tensor = graph.tensors[name]
     wanted: list[Sequence[int]] = [(0, 0, 0, 0)]
     values = set()
-    for node in graph.consumers(name):
-        if isinstance(node, Conv | MaxPool) and any(node.pads):
+    for node in graph.consumers(name) if readers is None else readers:
+        if name in node.inputs and isinstance(node, Conv | MaxPool | AveragePool) and any(node.pads):
             wanted.append(node.pads)
             values.add(-128 if isinstance(node, MaxPool) else tensor.type.zero_point - stored(graph, name))
     if len(values) > 1:
@@ -79,6 +79,13 @@ def fills(place: Placed) -> Iterator[Fill]:
         yield Fill(value=place.fill, local=place.at(0, width), size=right * channels, rows=height, local_step=place.row)
 
 
+def rectangle(place: Placed, value: int, y: int, x: int, below: int, right: int) -> Iterator[Fill]:
+    """What writes a value from pixel (y, x) until before row ``below`` and column ``right``; nothing where that is empty."""
+    if below > y and right > x:
+        size = (right - x) * place.shape[2]
+        yield Fill(value=value, local=place.at(y, x), size=size, rows=below - y, local_step=place.row)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Band:
     """Positions whose sums are made at once."""
@@ -89,18 +96,22 @@ class Band:
     width: int
 
 
-def bands(place: Placed, engine: Engine, size: int) -> Iterator[Band]:
-    """All positions of a tensor: rows or shares of them, about ``size`` at a time; at most as many as half of the sums."""
+def bands(place: Placed, engine: Engine, size: int, start: int = 0, stop: int | None = None) -> Iterator[Band]:
+    """Positions of a tensor, or of some of its rows: rows or shares of them, about ``size`` at a time.
+
+    At most as many as half of the sums.
+    """
     height, width, _ = place.shape
+    height = (height if stop is None else stop) - start
     most = engine.sums // 2
-    across = min(width, most)
+    across = min(width, most, largest(Multiply, "x_count"))
     down = min(height, max(1, min(most, size) // across))
-    for y, height_here in _shares(height, -(-height // down)):
-        for x, width_here in _shares(width, -(-width // across)):
-            yield Band(y=y, x=x, height=height_here, width=width_here)
+    for y, height_here in shares(height, -(-height // down)):
+        for x, width_here in shares(width, -(-width // across)):
+            yield Band(y=start + y, x=x, height=height_here, width=width_here)
 
 
-def _shares(size: int, count: int) -> Iterator[tuple[int, int]]:
+def shares(size: int, count: int) -> Iterator[tuple[int, int]]:
     """(start, length) of ``count`` parts, none more than one longer than another."""
     ends = [size * k // count for k in range(count + 1)]
     yield from ((a, b - a) for a, b in pairwise(ends))

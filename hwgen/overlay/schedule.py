@@ -4,15 +4,19 @@ Operators that follow a weighted sum in the vector unit work on its rows as they
 such a group is one operator here.
 """
 
+from dataclasses import dataclass
+
 from ..errors import HwgenError
 from ..graph import Add, Graph, MaxPool, Node, Table
 from ..ilp.scratchpad import InfeasibleError, Operator, Problem, Schedule, Tensor, solve
 from .engine import Engine
 from .places import Placed
+from .streams import Stream, needed, stream_of
 
-__all__ = ["groups", "schedule"]
+__all__ = ["Arrangement", "arrangement", "groups", "schedule"]
 
 SECONDS = 5  #: deterministic time limit
+SPARE = 2  #: words at the end of the scratchpad
 
 
 def groups(graph: Graph) -> list[list[Node]]:
@@ -46,25 +50,132 @@ def schedule(graph: Graph, engine: Engine, places: dict[str, Placed]) -> tuple[l
         return alone, _solved(alone, graph, engine, places)
 
 
-def _solved(together: list[list[Node]], graph: Graph, engine: Engine, places: dict[str, Placed]) -> Schedule:
-    banks = engine.banks
+@dataclass(frozen=True, kw_only=True)
+class Arrangement:
+    """A schedule, and what it is of.
+
+    Parameters
+    ----------
+    groups
+        Operators: nodes that are carried out in step.
+    names
+        Of the schedule's tensors; of buffers the streams that use them.
+    streams
+        By the names of nodes: of those whose tensors pass through the scratchpad.
+    """
+
+    groups: list[list[Node]]
+    schedule: Schedule
+    names: list[str | Stream]
+    streams: dict[str, Stream]
+
+    @property
+    def outside(self) -> set[str]:
+        """Tensors that never lie in the scratchpad as a whole."""
+        return {name for stream in self.streams.values() for name in stream.outside}
+
+    def moved(self, engine: Engine) -> int:
+        """Bytes beyond those that move in any case."""
+        return self.schedule.external_bytes * engine.banks + sum(stream.moved for stream in self.streams.values())
+
+
+def arrangement(graph: Graph, engine: Engine, places: dict[str, Placed]) -> Arrangement:
+    """As :func:`schedule`, and where not even single nodes find room, the largest tensors pass through in bands.
+
+    ``HwgenError`` where the scratchpad does not even hold a band of one row.
+    """
+    try:
+        together, found = schedule(graph, engine, places)
+    except HwgenError:
+        return _in_bands(graph, engine, places)
+    return Arrangement(groups=together, schedule=found, names=list(places), streams={})
+
+
+def _in_bands(graph: Graph, engine: Engine, places: dict[str, Placed]) -> Arrangement:
+    sizes = {name: _words(place.size, engine) * engine.banks for name, place in places.items()}
+    budget = _budget(engine) * engine.banks
+    outside: set[str] = set()
+    streams: dict[str, Stream] = {}
+    while (node := _without_room(graph, engine, sizes, budget, outside, streams)) is not None:
+        within = [name for name in dict.fromkeys((*node.inputs, node.output)) if name not in outside]
+        if not within:
+            bytes_of = {n.name: needed(graph, engine, n, tuple(dict.fromkeys((*n.inputs, n.output)))) for n in graph.nodes}
+            worst = max(bytes_of, key=lambda name: bytes_of[name])
+            raise HwgenError(
+                f"{worst}: a row of its output and what it is made of take {bytes_of[worst] + SPARE * engine.banks} bytes with "
+                f"borders and spare ones, and the scratchpad has {engine.scratchpad}; choose a larger one"
+            )
+        # The network's input and output move in any case.
+        largest = max(sizes[name] for name in within)
+        free = {graph.input, graph.output}
+        outside.add(max(within, key=lambda name: (name in free and 2 * sizes[name] >= largest, sizes[name])))
+    inside = {name: place for name, place in places.items() if name not in outside}
+    made: list[list[Node]] = []
+    for nodes in groups(graph):
+        names = {name for node in nodes for name in (*node.inputs, node.output)}
+        apart = any(node.name in streams for node in nodes) or sum(sizes[name] for name in names) > budget
+        made += [[node] for node in nodes] if apart else [nodes]
+    found = _solved(made, graph, engine, inside, streams)
+    return Arrangement(groups=made, schedule=found, names=[*inside, *streams.values()], streams=streams)
+
+
+def _without_room(
+    graph: Graph, engine: Engine, sizes: dict[str, int], budget: int, outside: set[str], streams: dict[str, Stream]
+) -> Node | None:
+    """The first node that the scratchpad has no room for; makes the streams of all others."""
+    streams.clear()
+    for step, node in enumerate(graph.nodes):
+        names = dict.fromkeys((*node.inputs, node.output))
+        room = budget - sum(sizes[name] for name in names if name not in outside)
+        passing = tuple(name for name in names if name in outside)
+        if passing:
+            past = {graph.input, *(n.output for n in graph.nodes[:step])}
+            wanted = {name for n in graph.nodes[step + 1 :] for name in n.inputs}
+            alive = sum(sizes[name] for name in (past & wanted) - outside - set(names))
+            stream = stream_of(graph, engine, node, passing, room, alive)
+            if stream is not None:
+                streams[node.name] = stream
+                continue
+        if passing or room < 0:
+            return node
+    return None
+
+
+def _words(size: int, engine: Engine) -> int:
+    return -(-size // engine.banks)
+
+
+def _budget(engine: Engine) -> int:
+    """Words of the banks; tiles may read beyond a tensor's end."""
+    return max(1, (engine.scratchpad - SPARE * engine.banks) // engine.banks)
+
+
+def _solved(
+    together: list[list[Node]],
+    graph: Graph,
+    engine: Engine,
+    places: dict[str, Placed],
+    streams: dict[str, Stream] | None = None,
+) -> Schedule:
+    """Tensors numbered as in ``places``, and behind them the buffers of ``streams``."""
     number = {name: k for k, name in enumerate(places)}
-    tensors = tuple(
-        Tensor(size=-(-place.size // banks), external=name == graph.input, output=name == graph.output)
+    buffers = {name: len(number) + k for k, name in enumerate(streams or {})}
+    tensors = [
+        Tensor(size=_words(place.size, engine), external=name == graph.input, output=name == graph.output)
         for name, place in places.items()
-    )
+    ]
+    tensors += [Tensor(size=_words(stream.bytes, engine)) for stream in (streams or {}).values()]
     operators = []
     for nodes in together:
-        made = tuple(number[node.output] for node in nodes)
-        used = dict.fromkeys(number[i] for node in nodes for i in node.inputs)
-        operators.append(Operator(inputs=tuple(t for t in used if t not in made), outputs=made))
-    spare = 2 * banks  # tiles may read beyond a tensor's end
-    budget = max(1, (engine.scratchpad - spare) // banks)
+        made = tuple(number[node.output] for node in nodes if node.output in number)
+        own = tuple(buffers[node.name] for node in nodes if node.name in buffers)
+        used = dict.fromkeys(number[i] for node in nodes for i in node.inputs if i in number)
+        operators.append(Operator(inputs=tuple(t for t in used if t not in made), outputs=made + own))
     try:
-        return solve(Problem(tensors=tensors, operators=tuple(operators), budget=budget), SECONDS)
+        return solve(Problem(tensors=tuple(tensors), operators=tuple(operators), budget=_budget(engine)), SECONDS)
     except InfeasibleError as error:
-        node, needed = together[error.operator][0], error.needed * banks + spare
+        node, size = together[error.operator][0], (error.needed + SPARE) * engine.banks
         raise HwgenError(
-            f"{node.name}: its inputs and output take {needed} bytes with borders and {spare} spare ones, and the "
+            f"{node.name}: its inputs and output take {size} bytes with borders and {SPARE * engine.banks} spare ones, and the "
             f"scratchpad has {engine.scratchpad}; choose a larger one"
         ) from None

@@ -73,6 +73,7 @@ def engine_for(
     memories: Memories,
     *,
     memory: MemoryTiming,
+    buses: tuple[int, ...] = BUSES,
     worst: bool = False,
 ) -> Choice:
     """An engine for a network, or one for several: the array, lanes, memories, bus and scratchpad with the fewest cycles.
@@ -86,6 +87,8 @@ def engine_for(
         What it may take, all of it together.
     memory
         For which programs are predicted.
+    buses
+        Bytes of the data buses to choose from, where ``wish`` says none.
     worst
         Of several networks the slowest one counts, instead of the sum.
 
@@ -97,13 +100,17 @@ def engine_for(
     several = (graphs,) if isinstance(graphs, Graph) else tuple(graphs)
     limits = Limits(
         multipliers=wish.multipliers or max(1, budget.dsp), array=wish.array, scratchpad=wish.scratchpad,
-        buses=(wish.bus,) if wish.bus else BUSES, on_chip=wish.on_chip,
+        buses=(wish.bus,) if wish.bus else buses, on_chip=wish.on_chip,
     )  # fmt: skip
-    made = candidates(several, limits, budget, memories, worst=worst)
     try:
+        made = candidates(several, limits, budget, memories, worst=worst)
         found = best(made.problem, BEST)
-    except InfeasibleError as error:
-        raise HwgenError(_why(error)) from None
+    except (HwgenError, InfeasibleError):  # then with memories that do not hold tensors and weights as a whole
+        try:
+            made = candidates(several, replace(limits, bands=True), budget, memories, worst=worst)
+            found = best(made.problem, BEST)
+        except InfeasibleError as error:
+            raise HwgenError(_why(error)) from None
     first, chosen = found[0], found[0]
     if sum(t.elements for graph in several for t in graph.tensors.values()) <= COMPILED:
         found += [replace(s, bus=first.bus) for s in best(without_bus(made.problem, first.bus), FREE)]

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from ..graph import Conv, Dense, Graph, MaxPool, Node
+from ..graph import AveragePool, Conv, Dense, Graph, MaxPool, Node, Pad
 
 __all__ = ["transposed"]
 
@@ -21,8 +21,11 @@ def _node(node: Node, graph: Graph) -> Node:
     match node:
         case Conv():
             return replace(node, weights=node.weights.transpose(0, 1, 3, 2), **_exchanged(node))
-        case MaxPool():
+        case MaxPool() | AveragePool():
             return replace(node, **_exchanged(node))
+        case Pad():
+            top, left, bottom, right = node.pads
+            return replace(node, pads=(left, top, right, bottom))
         case Dense():
             height, width, channels = graph.tensors[node.inputs[0]].shape
             columns = node.weights.reshape(-1, height, width, channels).transpose(0, 2, 1, 3)
@@ -31,7 +34,8 @@ def _node(node: Node, graph: Graph) -> Node:
             return node
 
 
-def _exchanged(node: Conv | MaxPool) -> dict[str, Any]:
+def _exchanged(node: Conv | MaxPool | AveragePool) -> dict[str, Any]:
     top, left, bottom, right = node.pads
-    pairs: dict[str, Any] = {name: getattr(node, name)[::-1] for name in ("kernel", "strides", "dilations")}
+    names = ("kernel", "strides") if isinstance(node, AveragePool) else ("kernel", "strides", "dilations")
+    pairs: dict[str, Any] = {name: getattr(node, name)[::-1] for name in names}
     return pairs | {"pads": (left, top, right, bottom)}

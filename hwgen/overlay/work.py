@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from ..errors import HwgenError
-from ..graph import Add, Concat, Conv, Dense, GlobalAveragePool, Graph, Linear, MaxPool, Node, Table
-from .exact import INSTEAD
+from ..graph import Add, AveragePool, Concat, Conv, Dense, GlobalAveragePool, Graph, Linear, MaxPool, Node, Pad, Table
+from .exact import lacking
 from .isa import WORD
 from .schedule import groups
 from .timing import GAP
@@ -87,10 +87,10 @@ def _together(works: Sequence[Work]) -> Work:
 
 def _one(node: Node, graph: Graph, rows: np.ndarray, columns: np.ndarray) -> Work:
     height, width, channels = graph.tensors[node.output].shape
-    if isinstance(node, Linear | GlobalAveragePool):
+    if isinstance(node, Linear | GlobalAveragePool | AveragePool):
         return _sums(node, graph, rows, columns)
-    if not isinstance(node, Add | Table | MaxPool | Concat):
-        raise HwgenError(f"{node.name}: the overlay has no {type(node).__name__}; {INSTEAD}")
+    if not isinstance(node, Add | Table | MaxPool | Concat | Pad):
+        raise HwgenError(lacking(node))
     none = np.zeros_like(rows)
     reads = {Add: 2, Table: 1, Concat: 1}.get(type(node), 1)
     if isinstance(node, MaxPool):
@@ -110,12 +110,15 @@ def _one(node: Node, graph: Graph, rows: np.ndarray, columns: np.ndarray) -> Wor
     )
 
 
-def _sums(node: Linear | GlobalAveragePool, graph: Graph, rows: np.ndarray, columns: np.ndarray) -> Work:
+def _sums(node: Linear | GlobalAveragePool | AveragePool, graph: Graph, rows: np.ndarray, columns: np.ndarray) -> Work:
     """Of a weighted sum: as ``tiles.py`` cuts it up, each part in one band."""
     height, width, channels = graph.tensors[node.output].shape
     positions, taps, made, several = height * width, np.minimum(TAPS, rows), channels, 1
     match node:
         case Conv() if node.depthwise and len(node.weights) == node.groups and node.dilations == (1, 1):
+            tiles, words = node.kernel[0] * -(-node.kernel[1] // taps), taps
+            tile = np.maximum(np.maximum(height * ((width - 1) * node.strides[1] + taps), taps), GAP)
+        case AveragePool():
             tiles, words = node.kernel[0] * -(-node.kernel[1] // taps), taps
             tile = np.maximum(np.maximum(height * ((width - 1) * node.strides[1] + taps), taps), GAP)
         case GlobalAveragePool():
@@ -138,7 +141,7 @@ def _sums(node: Linear | GlobalAveragePool, graph: Graph, rows: np.ndarray, colu
         array=several * parts * tiles * tile,
         vector=vector,
         after=0 * vector,
-        entries=part * (1 if isinstance(node, GlobalAveragePool) else several * parts),
+        entries=part * (several * parts if isinstance(node, Linear) else 1),
         part=part,
         scales=np.zeros_like(rows) + channels,
         tables=np.zeros_like(rows),

@@ -87,6 +87,12 @@ def output(machine: Machine, compiled: Compiled, case: Case) -> np.ndarray:
     return _turned(machine.external[rows].view(np.int8).reshape(height, width, channels), compiled)
 
 
+def outside(machine: Machine, compiled: Compiled, name: str) -> np.ndarray:
+    """A tensor in external memory, as the overlay stores it."""
+    region = compiled.regions[name]
+    return (region.read(machine.external) - region.less).astype(np.int8)
+
+
 def race(machine: Machine, program: list[Instruction], choose) -> None:
     """Carry the program out as four units do, each with its own queue; ``choose`` says which of those that can goes on."""
     queues: dict[Unit, list[Instruction]] = {unit: [] for unit in Unit}

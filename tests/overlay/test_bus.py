@@ -18,7 +18,8 @@ from hwgen.overlay.isa import encode
 from hwgen.overlay.lower import compile_graph
 from hwgen.overlay.units.top import OverlayTop
 from tests.hardware.test_soc_top import bench
-from tests.overlay.networks import case, machine
+from tests.network_specs import Conv, NetworkSpec, Pad, Pool
+from tests.overlay.networks import Case, case, machine, of_spec, output, stored
 from tests.overlay.programs import Program, random_program
 from tests.overlay.test_engine import SHAPES
 
@@ -28,12 +29,25 @@ CLOCK = In(1)
 NAMES = ["programs", "a_reset_in_the_middle", "starting", "errors", "any_order"]
 
 
-def digits() -> Program:
-    network = case(MODEL, SAMPLES)
+#: Larger than the scratchpad, with more weights than their memory holds, a border of its own, averages over windows.
+LARGE = NetworkSpec(
+    size=(20, 4, 12),
+    layers=(
+        Pad(pads=(1, 1, 1, 2), value=5),
+        Conv(channels=60, activation="Relu"),
+        Conv(channels=5, kernel=(3, 3), strides=(2, 2), pads=(1, 0, 1, 1)),
+        Pool(operator="AveragePool", kernel=(3, 3), pads=(1, 1, 1, 0), scale="real"),
+    ),
+)
+
+
+def program_of(network: Case) -> Program:
+    """Compiled; what it makes of external memory is what ONNX Runtime says."""
     compiled = compile_graph(network.graph, ENGINE)
     made = machine(compiled, network)
     before = made.external.copy()
     made.run(compiled.program)
+    assert (output(made, compiled, network) == stored(network, network.graph.output)).all()
     return Program(instructions=compiled.program, before=before, after=made.external)
 
 
@@ -45,7 +59,8 @@ def outcome(tmp_path_factory):
 
     run = tmp_path_factory.mktemp("run")
     programs = [random_program(ENGINE, kind, seed, 8) for seed, kind in enumerate(("store", "load", "all", "all"))]
-    for number, program in enumerate([*programs, digits()]):
+    programs += [program_of(of_spec(LARGE)), program_of(case(MODEL, SAMPLES))]
+    for number, program in enumerate(programs):
         begin = -(-len(program.before) // 32) * 32 + 16 * number  # words of 32 bytes begin with any beat
         words = np.frombuffer(b"".join(map(encode, program.instructions)), np.uint8)
         memory = np.concatenate([program.before, np.zeros(begin - len(program.before), np.uint8), words])

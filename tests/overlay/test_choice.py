@@ -10,7 +10,9 @@ from hwgen.errors import HwgenError
 from hwgen.frontend import import_model, load_onnx
 from hwgen.overlay.candidates import Limits, candidates
 from hwgen.overlay.lower import compile_graph
+from hwgen.overlay.places import unplaced
 from hwgen.overlay.resources import engine_resources
+from hwgen.overlay.schedule import arrangement
 from hwgen.overlay.shape import Wish, engine_for
 from hwgen.overlay.timing import MemoryTiming, predict
 from hwgen.overlay_flow import engine_part
@@ -75,6 +77,20 @@ def test_what_is_given_is_kept(deep):
     assert fits(e, BUDGET)
     few = engine_for(deep, Wish(multipliers=7), BUDGET, BLOCKS_18K, memory=MEMORY).engine
     assert few.rows * few.columns <= 7
+
+
+def test_memories_too_small_for_whole_tensors(deep):
+    """Where it is given so, or where the device has no more: in bands and portions, and slower."""
+    usual = engine_for(deep, Wish(), BUDGET, BLOCKS_18K, memory=MEMORY).engine
+    small = engine_for(deep, Wish(scratchpad=768), BUDGET, BLOCKS_18K, memory=MEMORY)
+    assert small.engine.scratchpad == 768
+    assert cycles(deep, small.engine) > cycles(deep, usual)
+    large = graph(Conv(channels=64, kernel=(3, 3)), Conv(channels=64, kernel=(3, 3)), size=(40, 40, 3))
+    few = replace(BUDGET, bram=40)
+    found = engine_for(large, Wish(array=(4, 4), bus=8), few, BLOCKS_18K, memory=MEMORY)
+    assert fits(found.engine, few)
+    assert arrangement(large, found.engine, {name: unplaced(large, name) for name in large.tensors}).streams
+    compile_graph(large, found.engine)
 
 
 def test_multipliers_of_luts(deep):

@@ -1,0 +1,1 @@
+"""What the engine does for each kind of operator: one file each."""
