@@ -176,10 +176,10 @@ class MacParams:
             ff += self.outputs * sum(widths)
         lut += self.outputs * (even(self.accumulator.bits) + self.accumulator.bits) if self.steps > 1 else 0
         ff += self.outputs * self.accumulator.bits * (self.steps > 1) + 2 * self.lanes * self.operand.bits
-        lut += 2 * (self.depth.bit_length() + self.steps.bit_length()) + 6
+        lut += 2 * (self.depth.bit_length() + self.steps.bit_length())
         ff += 2 * (self.depth - 1).bit_length() + (self.steps - 1).bit_length() + 2 * self.stages + 4
         made = Resources(lut=lut, ff=ff, dsp=self.multipliers) + self._memory(memories)
-        made += collected(self.outputs * self.accumulator.bits, self.sums, memories)
+        made += collected(self.outputs * self.accumulator.bits, self.sums, memories, stay=self.steps > 1)
         if self.soft:
             each, once = self.swap
             equal = max(0, self.soft * self.weight.bits - self.columns)
@@ -281,7 +281,7 @@ class Mac(wiring.Component):
         if p.steps > 1:
             sums, complete = self._accumulate(m, sums, valid[-1], last[-1]), Signal()
             m.d.sync += complete.eq(last[-1])
-        m.d.comb += room.eq(collect(m, self.o, sums, complete, starts & first, p.sums))
+        m.d.comb += room.eq(collect(m, self.o, sums, complete, starts & first, p.sums, stay=p.steps > 1))
         return m
 
     def _accumulate(self, m: Module, values: list[Value], valid: Value, last: Value) -> list[Value]:

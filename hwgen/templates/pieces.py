@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth import Module, Signal, Value, unsigned
+from amaranth import Module, Mux, Signal, Value, unsigned
 from amaranth.lib.memory import Memory
 
 from ..arith import IntType
@@ -45,7 +45,9 @@ def clamp_luts(bits: int, output: IntType, lo: int, hi: int) -> int:
     return min(15, 4 * beyond) + 6 * limits + output.bits if beyond or limits else 0
 
 
-def collect(m: Module, o: Any, results: Sequence[Value], arrives: Value, begins: Value, depth: int) -> Signal:
+def collect(
+    m: Module, o: Any, results: Sequence[Value], arrives: Value, begins: Value, depth: int, *, stay: bool = False
+) -> Signal:
     """Offer what a pipeline that never stands still makes on stream ``o``; the register that says whether a word has room.
 
     Up to ``depth`` words are on their way through the pipeline or wait behind it, in look-up tables, until they are taken.
@@ -58,43 +60,77 @@ def collect(m: Module, o: Any, results: Sequence[Value], arrives: Value, begins:
         Whether they hold a word.
     begins
         Whether one begins its way, where there is room.
+    stay
+        Whether they hold it until another one comes: a place less is needed behind them.
     """
-    word = Signal.like(o.payload)
-    m.submodules.results = queue = Memory(shape=unsigned(len(Value.cast(word))), depth=_rounded(depth), init=[])
-    put, get = queue.write_port(), queue.read_port(domain="comb")
-    under_way, waiting = Signal(range(depth + 1)), Signal(range(depth + 1))
-    full, some, taken = Signal(), Signal(), Signal()
+    word, moves, taken = Signal.like(o.payload), Signal(), Signal()
+    places = depth - stay
+    queue = _registers if _small(places, len(Value.cast(word))) else _tables
+    some, fits, offered = queue(m, Value.cast(word), places, moves, taken)
+    if stay:
+        stays = Signal()
+        m.d.comb += moves.eq((arrives | stays) & fits)
+        m.d.sync += stays.eq((arrives | stays) & ~moves)
+    else:
+        m.d.comb += moves.eq(arrives)  # always fits
+    under_way, full, room = Signal(range(depth + 1)), Signal(), Signal()
     m.d.comb += [
-        taken.eq(some & o.ready),
-        put.en.eq(arrives & ~(some & (put.addr == get.addr))),  # always room; so what is offered stays, whatever arrives
         *(element.eq(result) for element, result in zip(word, results, strict=True)),
-        put.data.eq(word),
         o.valid.eq(some),
-        Value.cast(o.payload).eq(get.data),
+        Value.cast(o.payload).eq(offered),
+        taken.eq(some & o.ready),
+        room.eq(~full),
     ]
     m.d.sync += [
         under_way.eq(under_way + begins - taken),
         full.eq(~taken & (full | (begins & (under_way == depth - 1)))),
-        waiting.eq(waiting + arrives - taken),
-        some.eq(arrives | (waiting > 1) | (some & ~taken)),
     ]
-    for port, moves in ((put, arrives), (get, taken)):
-        with m.If(moves):
-            m.d.sync += port.addr.eq(port.addr + 1)
-    room = Signal()
-    m.d.comb += room.eq(~full)
     return room
 
 
-def collected(bits: int, depth: int, memories: Memories) -> Resources:
-    """Of :func:`collect`, for words of so many bits: look-up tables that are read at once, two counts, two addresses."""
-    memory, address, count = memories.small(_rounded(depth), bits), (depth - 1).bit_length(), depth.bit_length()
-    return Resources(lut=memory.lut + 3 * address + 6 * count + 6, ff=memory.ff - bits + 2 * address + 2 * count + 2)
+def collected(bits: int, depth: int, memories: Memories, *, stay: bool = False) -> Resources:
+    """Of :func:`collect`, for words of so many bits."""
+    places, count = depth - stay, depth.bit_length()
+    if _small(places, bits):
+        return Resources(lut=bits * (places - 1), ff=places * (bits + 1) + count + 2)
+    address, memory = (places - 1).bit_length(), memories.small(1 << (places - 1).bit_length(), bits)
+    return Resources(lut=memory.lut, ff=memory.ff - bits + 2 * address + 2 * count + 2)
 
 
-def _rounded(depth: int) -> int:
-    """The next power of two, so that addresses go round by themselves."""
-    return 1 << (depth - 1).bit_length()
+def _small(places: int, bits: int) -> bool:
+    """Whether a queue is made of registers: look-up tables need addresses."""
+    return places <= 2 and bits <= 64
+
+
+def _registers(m: Module, word: Value, places: int, moves: Value, taken: Value) -> tuple[Value, Value, Value]:
+    """A queue of one or two words, into which ``word`` moves: whether it has one, whether one more fits, and the first."""
+    some, two = Signal(), Signal()
+    first, second = (Signal(len(word), name=name, reset_less=True) for name in ("first", "second"))
+    m.d.sync += some.eq(moves | two | (some & ~taken))
+    with m.If(~some | taken):
+        m.d.sync += first.eq(Mux(two, second, word))
+    if places == 2:
+        m.d.sync += two.eq((two & (~taken | moves)) | (moves & some & ~taken))
+        with m.If(moves):
+            m.d.sync += second.eq(word)
+    return some, ~two if places == 2 else ~some, first
+
+
+def _tables(m: Module, word: Value, places: int, moves: Value, taken: Value) -> tuple[Value, Value, Value]:
+    """The same for more words, in look-up tables that are read at once.
+
+    Their number is rounded up to a power of two, so that addresses go round by themselves. What is offered stays whatever
+    moves in, which needs no proof that there is room.
+    """
+    m.submodules.queue = queue = Memory(shape=unsigned(len(word)), depth=1 << (places - 1).bit_length(), init=[])
+    put, get = queue.write_port(), queue.read_port(domain="comb")
+    waiting, some = Signal(range(places + 1)), Signal()
+    m.d.comb += [put.data.eq(word), put.en.eq(moves & ~(some & (put.addr == get.addr)))]
+    m.d.sync += [waiting.eq(waiting + moves - taken), some.eq(moves | (waiting > 1) | (some & ~taken))]
+    for port, used in ((put, moves), (get, taken)):
+        with m.If(used):
+            m.d.sync += port.addr.eq(port.addr + 1)
+    return some, waiting != places, get.data
 
 
 def delay(m: Module, value: Value, steps: int, name: str) -> Any:

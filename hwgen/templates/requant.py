@@ -149,8 +149,8 @@ class RequantParams:
 
     @property
     def begun(self) -> int:
-        """Output words at most that have begun and not been taken: none waits if each is taken at once, with one to spare."""
-        return 2 - -self.latency // self.steps
+        """Output words at most that have begun and not been taken: none waits if each is taken at once."""
+        return 1 - -self.latency // self.steps
 
     def _ranges(self) -> list[tuple[int, int]]:
         """What the running sum may be after each step, in units of that step; the last: ``mult * accumulator + offset``."""
