@@ -53,7 +53,7 @@ def test_ulx3s():
     board = load_board("ulx3s-85f")
     assert board.budget == Resources(lut=83640, ff=83640, dsp=156, bram=208)
     assert board.limits == Resources(lut=82240, ff=82940, dsp=156, bram=206)
-    assert board.for_layers == Resources(lut=32896, ff=33176, dsp=156, bram=206)
+    assert board.for_layers == Resources(lut=34540, ff=34834, dsp=156, bram=206)
     assert board.memory == Memory(kind="SDRAM", mbytes=32, bits=16)
     assert board.to_json() == {
         "name": "ulx3s-85f",

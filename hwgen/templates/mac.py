@@ -305,7 +305,8 @@ class Mac(wiring.Component):
             return soft_product(m, operand, weight, name)[: shape.width].as_signed()
         product: Value = operand * weight
         for stage in range(p.product_stages):
-            register = Signal(shape, name=f"{name}_{stage}" if stage else name, reset_less=True)
+            # Kept, as Yosys would move it in front of an SB_MAC16's adder while it is behind another one.
+            register = Signal(shape, name=f"{name}_{stage}" if stage else name, reset_less=True, attrs={"keep": 1})
             m.d.sync += register.eq(product)
             product = register
         return product

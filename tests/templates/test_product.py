@@ -2,7 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from amaranth import Module, Signal
+from amaranth import EnableInserter, Module, Signal
 from amaranth.sim import Simulator
 
 from hwgen.arith import IntType
@@ -18,7 +18,7 @@ def products(operand, weight, pairs, pause=0):
     """What comes out for the pairs, one each enabled cycle; every ``pause``-th cycle is not enabled."""
     m = Module()
     enable, x, w = Signal(), Signal(operand.shape), Signal(weight.shape)
-    product = soft_product(m, enable, x, w, "p")
+    product = soft_product(m, x, w, "p")
     assert len(product) >= operand.bits + weight.bits
     found = []
 
@@ -37,7 +37,7 @@ def products(operand, weight, pairs, pause=0):
             await ctx.tick()
             cycle += 1
 
-    simulator = Simulator(m)
+    simulator = Simulator(EnableInserter(enable)(m))
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
