@@ -178,7 +178,7 @@ class AddParams:
             lut += 2 * even(quotient) + self.output.bits + WINDOWS // 2
         settings = 2 + WINDOWS + 2 * self.output.bits + self.fixes * (fix + DELTA.bits)
         resources = Resources(
-            lut=self.lanes * lut + 4,
+            lut=self.lanes * lut + 24,
             ff=self.lanes * (ff + self.fixes * (self.latency - 2)) + self.latency + self.programmable * settings,
             bram=self.lanes * memories.blocks(2 << max(self.a.bits, self.b.bits), term, reads=2),
         )

@@ -174,7 +174,7 @@ class MacParams:
             lut += self.outputs * pairs * even(self.level_bits(level))
             widths = [self.level_bits(level)] * pairs + widths[2 * pairs :]
             ff += self.outputs * sum(widths)
-        lut += self.outputs * (even(self.accumulator.bits) + self.accumulator.bits) if self.steps > 1 else 0
+        lut += self.outputs * even(self.accumulator.bits) if self.steps > 1 else 0
         ff += self.outputs * self.accumulator.bits * (self.steps > 1) + 2 * self.lanes * self.operand.bits
         lut += 2 * (self.depth.bit_length() + self.steps.bit_length())
         ff += 2 * (self.depth - 1).bit_length() + (self.steps - 1).bit_length() + 2 * self.stages + 4
