@@ -244,5 +244,7 @@ def test_neither_style(tmp_path):
         size=(64, 64, 3), layers=(Pool(operator="AveragePool", kernel=(2, 2), strides=(2, 2)), Conv(channels=255))
     )
     onnx.save(build_model(replace(spec, dense=(Dense(channels=200),))), tmp_path / "large.onnx")
-    with pytest.raises(HwgenError, match=r"^dataflow: the network does not fit icebreaker.*; overlay: no engine fits the board"):
+    with pytest.raises(
+        HwgenError, match=r"^dataflow: the network does not fit icebreaker.*; overlay: no engine fits the board"
+    ):
         flow.build(tmp_path / "large.onnx", "icebreaker", tmp_path / "x", style="auto")
