@@ -48,9 +48,9 @@ def clamp_luts(bits: int, output: IntType, lo: int, hi: int) -> int:
 def collect(
     m: Module, o: Any, results: Sequence[Value], arrives: Value, begins: Value, depth: int, *, stay: bool = False
 ) -> Signal:
-    """Offer what a pipeline that never stands still makes on stream ``o``; the register that says whether a word has room.
+    """Offer what a pipeline that never stands still makes on stream ``o``; whether a word has room, from a register.
 
-    Up to ``depth`` words are on their way through the pipeline or wait behind it, in look-up tables, until they are taken.
+    Up to ``depth`` words are on their way through the pipeline or wait behind it until they are taken.
 
     Parameters
     ----------
