@@ -85,6 +85,8 @@ class Compiled:
     places
         Of each tensor when it has just been made, None where it is only in external memory, and the number of instructions by
         then.
+    overwritten
+        Tensors in whose place another one is by then, which was made of them in step.
     stays
         Of tensors in the scratchpad, in the order in which they leave.
     regions
@@ -98,6 +100,7 @@ class Compiled:
     input: int
     output: int
     places: dict[str, tuple[Placed | None, int]]
+    overwritten: frozenset[str]
     stays: tuple[TensorStay, ...]
     regions: dict[str, Region]
 

@@ -81,7 +81,8 @@ class _Lowering:
         self.w = Writer(graph, engine, tiling)
         self.unplaced = {name: unplaced(graph, name) for name in graph.tensors}
         self.places: dict[str, tuple[Placed | None, int]] = {}
-        self.plan = arrangement(graph, engine, self.unplaced)
+        self.plan = arrangement(graph, engine, self.unplaced, shared=not observe)
+        self.unplaced |= {name: self.unplaced[other] for name, other in self.plan.shared.items()}
         self.schedule, self.outside = self.plan.schedule, self.plan.outside
         self.entered: dict[str, int] = {}  # instructions before what is here came
         self.buffers: dict[str, int] = {}  # addresses, by the names of nodes
@@ -117,7 +118,7 @@ class _Lowering:
         return Compiled(
             engine=self.engine, program=with_tokens(self.w.program, self.engine), external=self.w.external.image(),
             transposed=False, input=self.there[graph.input], output=self.there[graph.output], places=self.places,
-            stays=tuple(self.stays), regions=self._regions(),
+            overwritten=frozenset(self.plan.shared), stays=tuple(self.stays), regions=self._regions(),
         )  # fmt: skip
 
     def _regions(self) -> dict[str, Region]:
@@ -139,7 +140,8 @@ class _Lowering:
             self.buffers[name.node.name] = address
             self.entered[name.node.name] = len(self.w.program)
             return
-        self.w.here[name] = replace(self.unplaced[name], address=address)
+        for tensor in (name, *self._in_its_place(name)):
+            self.w.here[tensor] = replace(self.unplaced[tensor], address=address)
         self.entered[name] = len(self.w.program)
         if name in self.there:
             self.coming[name] = 0
@@ -173,8 +175,14 @@ class _Lowering:
                     self.there[name] = self.w.room(name)
                     with saying(f"tensor {name}"):
                         self.w.move(name, self.w.here[name], Store, self.there[name], 0, self.w.here[name].shape[0])
+                for other in self._in_its_place(name):
+                    del self.w.here[other]
                 stop = len(self.w.program)
                 self.stays.append(TensorStay(tensor=name, place=self.w.here.pop(name), first=self.entered[name], stop=stop))
+
+    def _in_its_place(self, name: str) -> list[str]:
+        """Tensors that lie where this one does."""
+        return [tensor for tensor, other in self.plan.shared.items() if other == name]
 
     def _free(self, stream: Stream) -> None:
         """The buffers are not needed any more."""
@@ -217,7 +225,7 @@ class _Lowering:
 
     def _borders(self, nodes: list[Node]) -> None:
         """Around the outputs. What is made in them would have to wait, and so would what is loaded for the first of it."""
-        for node in nodes:
+        for node in (node for node in nodes if node.output not in self.plan.shared):
             with saying(f"tensor {node.output}"):
                 self.w.program += fills(self.w.here[node.output])
 

@@ -5,6 +5,7 @@ such a group is one operator here.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ..errors import HwgenError
 from ..graph import Add, Graph, MaxPool, Node, Table
@@ -13,7 +14,7 @@ from .engine import Engine
 from .places import Placed
 from .streams import Stream, needed, stream_of
 
-__all__ = ["Arrangement", "arrangement", "groups", "schedule"]
+__all__ = ["Arrangement", "arrangement", "groups", "in_place", "schedule"]
 
 SECONDS = 5  #: deterministic time limit
 SPARE = 2  #: words at the end of the scratchpad
@@ -37,14 +38,32 @@ def _follows(node: Node, group: list[Node]) -> bool:
     return isinstance(node, MaxPool)
 
 
-def schedule(graph: Graph, engine: Engine, places: dict[str, Placed]) -> tuple[list[list[Node]], Schedule]:
+def in_place(together: list[list[Node]], graph: Graph) -> dict[str, str]:
+    """Tensors that lie where another one does, whose name follows: an element of theirs is not needed once that one's is made.
+
+    They are what an addition, or a function of one element, takes from the node before it in its group, and no other reads.
+    """
+    return {
+        before.output: node.output
+        for nodes in together
+        for before, node in pairwise(nodes)
+        if isinstance(node, Add | Table) and graph.consumers(before.output) == (node,)
+    }
+
+
+def schedule(graph: Graph, engine: Engine, places: dict[str, Placed], shared: bool = True) -> tuple[list[list[Node]], Schedule]:
     """Operators, and the schedule with the least traffic, in words of the banks, tensors numbered as in ``places``.
 
     Groups, or single nodes where groups need more room than there is; ``HwgenError`` where these do.
+
+    Parameters
+    ----------
+    shared
+        Whether tensors of groups that can lie in the same place do.
     """
     together = groups(graph)
     try:
-        return together, _solved(together, graph, engine, places)
+        return together, _solved(together, graph, engine, places, shared=shared)
     except HwgenError:
         alone = [[node] for node in graph.nodes]
         return alone, _solved(alone, graph, engine, places)
@@ -62,12 +81,15 @@ class Arrangement:
         Of the schedule's tensors; of buffers the streams that use them.
     streams
         By the names of nodes: of those whose tensors pass through the scratchpad.
+    shared
+        Tensors that are not among them, as they lie where another one does: see :func:`in_place`.
     """
 
     groups: list[list[Node]]
     schedule: Schedule
     names: list[str | Stream]
     streams: dict[str, Stream]
+    shared: dict[str, str]
 
     @property
     def outside(self) -> set[str]:
@@ -79,16 +101,17 @@ class Arrangement:
         return self.schedule.external_bytes * engine.banks + sum(stream.moved for stream in self.streams.values())
 
 
-def arrangement(graph: Graph, engine: Engine, places: dict[str, Placed]) -> Arrangement:
+def arrangement(graph: Graph, engine: Engine, places: dict[str, Placed], shared: bool = True) -> Arrangement:
     """As :func:`schedule`, and where not even single nodes find room, the largest tensors pass through in bands.
 
     ``HwgenError`` where the scratchpad does not even hold a band of one row.
     """
     try:
-        together, found = schedule(graph, engine, places)
+        together, found = schedule(graph, engine, places, shared)
     except HwgenError:
         return _in_bands(graph, engine, places)
-    return Arrangement(groups=together, schedule=found, names=list(places), streams={})
+    others = in_place(together, graph) if shared else {}
+    return Arrangement(groups=together, schedule=found, names=[n for n in places if n not in others], streams={}, shared=others)
 
 
 def _in_bands(graph: Graph, engine: Engine, places: dict[str, Placed]) -> Arrangement:
@@ -116,7 +139,7 @@ def _in_bands(graph: Graph, engine: Engine, places: dict[str, Placed]) -> Arrang
         apart = any(node.name in streams for node in nodes) or sum(sizes[name] for name in names) > budget
         made += [[node] for node in nodes] if apart else [nodes]
     found = _solved(made, graph, engine, inside, streams)
-    return Arrangement(groups=made, schedule=found, names=[*inside, *streams.values()], streams=streams)
+    return Arrangement(groups=made, schedule=found, names=[*inside, *streams.values()], streams=streams, shared={})
 
 
 def _without_room(
@@ -156,18 +179,21 @@ def _solved(
     engine: Engine,
     places: dict[str, Placed],
     streams: dict[str, Stream] | None = None,
+    shared: bool = False,
 ) -> Schedule:
-    """Tensors numbered as in ``places``, and behind them the buffers of ``streams``."""
-    number = {name: k for k, name in enumerate(places)}
+    """Tensors numbered as in ``places``, without those that lie where another one does; behind them buffers of ``streams``."""
+    others = in_place(together, graph) if shared else {}
+    number = {name: k for k, name in enumerate(name for name in places if name not in others)}
     buffers = {name: len(number) + k for k, name in enumerate(streams or {})}
     tensors = [
-        Tensor(size=_words(place.size, engine), external=name == graph.input, output=name == graph.output)
-        for name, place in places.items()
+        Tensor(size=_words(places[name].size, engine), external=name == graph.input, output=name == graph.output)
+        for name in number
     ]
+    number |= {name: number[other] for name, other in others.items()}
     tensors += [Tensor(size=_words(stream.bytes, engine)) for stream in (streams or {}).values()]
     operators = []
     for nodes in together:
-        made = tuple(number[node.output] for node in nodes if node.output in number)
+        made = tuple(dict.fromkeys(number[node.output] for node in nodes if node.output in number))
         own = tuple(buffers[node.name] for node in nodes if node.name in buffers)
         used = dict.fromkeys(number[i] for node in nodes for i in node.inputs if i in number)
         operators.append(Operator(inputs=tuple(t for t in used if t not in made), outputs=made + own))

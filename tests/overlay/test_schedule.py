@@ -9,13 +9,14 @@ from hwgen import graph as g
 from hwgen.errors import HwgenError
 from hwgen.overlay.engine import Engine
 from hwgen.overlay.places import unplaced
-from hwgen.overlay.schedule import groups, schedule
+from hwgen.overlay.schedule import groups, in_place, schedule
 from tests.network_specs import Branch, Conv, NetworkSpec, Pool, Unary
 from tests.overlay.graphs import conv, network, pool
 from tests.overlay.networks import of_spec
 from tests.overlay.test_lower import check
 
 ENGINE = Engine(rows=4, columns=4, lanes=4, scratchpad=1 << 14, weights=1 << 12, sums=64, scales=256, bus=4)
+POOLING = Pool(operator="MaxPool", kernel=(3, 2), strides=(2, 2), pads=(1, 0, 1, 1))
 
 
 def linear(name, source, target, channels=4):
@@ -64,8 +65,12 @@ def needs(graph):
     """The bytes of scratchpad that groups and single nodes need at least."""
     places = {name: unplaced(graph, name) for name in graph.tensors}
 
+    others = in_place(groups(graph), graph)
+
     def spread(group):
-        return sum(-(-places[name].size // ENGINE.banks) for name in {t for n in group for t in (*n.inputs, n.output)})
+        names = {t for n in group for t in (*n.inputs, n.output)}
+        inside = {n.output for n in group[:-1]}
+        return sum(-(-places[name].size // ENGINE.banks) for name in names if name not in inside or name not in others)
 
     together = max(map(spread, groups(graph)))
     alone = max(spread([node]) for node in graph.nodes)
@@ -75,16 +80,10 @@ def needs(graph):
 @pytest.mark.parametrize(
     "layers",
     [
-        (Conv(channels=8, kernel=(3, 3), pads=(1, 1, 1, 1)), Unary(operator="Sigmoid"), Conv(channels=3)),
-        (
-            Conv(channels=8),
-            Unary(operator="Tanh"),
-            Pool(operator="MaxPool", kernel=(3, 2), strides=(2, 2), pads=(1, 0, 1, 1)),
-            Conv(channels=5),
-        ),
-        (Conv(channels=8), Branch(join="Add", left=(Conv(channels=8),), right=(Conv(channels=8),))),
+        (Conv(channels=8), POOLING, Conv(channels=5)),
+        (Conv(channels=8, kernel=(3, 3), pads=(1, 1, 1, 1)), POOLING),
     ],
-    ids=["table", "table and pooling", "sum"],
+    ids=["pooling", "pooling at the end"],
 )
 def test_groups_give_way_to_a_small_scratchpad(layers):
     """As long as the nodes by themselves find room."""
@@ -101,6 +100,43 @@ def test_groups_give_way_to_a_small_scratchpad(layers):
     message = rf": its inputs and output take {alone} bytes .* the scratchpad has {alone - ENGINE.banks}; choose a larger one$"
     with pytest.raises(HwgenError, match=message):
         schedule(graph, replace(ENGINE, scratchpad=alone - ENGINE.banks), places)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (Conv(channels=8, kernel=(3, 3), pads=(1, 1, 1, 1)), Unary(operator="Sigmoid"), Conv(channels=3)),
+        (Conv(channels=8), Unary(operator="Tanh"), POOLING, Conv(channels=5)),
+        (Conv(channels=8), Branch(join="Add", left=(Conv(channels=8),), right=(Conv(channels=8),))),
+        (
+            Conv(channels=8),
+            Branch(join="Add", left=(Conv(channels=8),), right=(Conv(channels=8),)),
+            Conv(channels=4, kernel=(3, 3), pads=(1, 1, 1, 1)),
+        ),
+    ],
+    ids=["table", "table and pooling", "sum", "sum in a border"],
+)
+def test_results_take_the_place_of_what_they_are_made_of(layers):
+    """In a group, so that it takes no more room than its nodes by themselves."""
+    network = of_spec(NetworkSpec(size=(6, 7, 4), layers=layers))
+    together, alone = needs(network.graph)
+    assert together <= alone
+    engine = replace(ENGINE, scratchpad=alone)
+    assert check(engine, network).overwritten
+    places = {name: unplaced(network.graph, name) for name in network.graph.tensors}
+    assert schedule(network.graph, engine, places)[0] == groups(network.graph)
+    assert schedule(network.graph, engine, places, shared=False)[0] == [[node] for node in network.graph.nodes]
+
+
+def test_what_is_read_again_keeps_its_place():
+    """By another node, or by the same one twice."""
+    twice = [linear("a", "x", "p"), table("b", "p", "q"), add("c", "p", "q", "y")]
+    assert in_place([twice[:2], twice[2:]], network((4, 4, 4), *twice)) == {}
+    doubled = [linear("a", "x", "p"), add("b", "p", "p", "y")]
+    assert in_place([doubled], network((4, 4, 4), *doubled)) == {}
+    once = [linear("a", "x", "p"), table("b", "p", "y")]
+    assert in_place([once], network((4, 4, 4), *once)) == {"p": "y"}
+    assert in_place([[node] for node in once], network((4, 4, 4), *once)) == {}
 
 
 @pytest.mark.parametrize(
