@@ -128,7 +128,7 @@ class Engine:
     @property
     def drain_latency(self) -> int:
         """Cycles from a lot's last step to its result: scales and sums, the multiplier, sum, and seven for rounding."""
-        return 3 + product_stages(IntType(self.digit, False)) + 8
+        return 4 + product_stages(IntType(self.digit, False)) + 8
 
     def place(self, shift: int, steps: int) -> int:
         """Where the binary point of a Drain lies; one of ``isa.PLACES``."""

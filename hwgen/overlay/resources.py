@@ -4,11 +4,13 @@ from ..arith import IntType
 from ..cost import Memories, Resources
 from ..templates.product import product_resources
 from .engine import SUM_BITS, Engine
+from .exact import MULT_BITS
 from .units.memory import BANK
+from .units.top import BLOCK
 
 __all__ = ["SOFT", "constants", "engine_resources", "image_resources", "logic", "scratchpad_resources"]
 
-SCALE_BITS, TABLE_BITS = 108, 32  #: of entries of the memories of scales and tables
+SCALE_BITS, TABLE_BITS = (MULT_BITS, 64), 32  #: of entries of the memories of scales, of which there are two, and tables
 SOFT = product_resources(IntType(8, True), IntType(8, True))  #: of a multiplier made of LUTs
 #: Look-up tables and flip-flops of logic: of every engine; for each lane, column, multiplier and byte of the bus.
 LOGIC = {"lut": (4791, 1137, 692, 44, 332), "ff": (4679, 1116, 370, 86, 140)}
@@ -31,9 +33,12 @@ def constants(engine: Engine, memories: Memories) -> Resources:
     """The memories of weights, sums, scales and tables."""
     weights = memories.chosen(engine.weights, 8 * engine.columns)
     sums = memories.chosen(engine.sums // 2, SUM_BITS * engine.columns)
-    scales = memories.chosen(engine.scales // engine.lanes, SCALE_BITS)
+    depth = engine.scales // engine.lanes
+    scales = [
+        memories.large(depth, bits, written=True) if depth >= BLOCK else memories.chosen(depth, bits) for bits in SCALE_BITS
+    ]
     table = memories.chosen(256, TABLE_BITS)
-    counts = ((weights, 1), (sums, 2), (scales, engine.lanes), (table, 2 * engine.lanes))
+    counts = ((weights, 1), (sums, 2), *((s, engine.lanes) for s in scales), (table, 2 * engine.lanes))
     return Resources(**{name: sum(n * getattr(r, name) for r, n in counts) for name in ("lut", "ff", "bram")})
 
 

@@ -2,21 +2,31 @@
 
 from typing import Any
 
-from amaranth import Cat, Const, Module, Mux, Signal, signed
+from amaranth import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..engine import SUM_BITS, Engine
+from ..exact import MULT_BITS
 from ..isa import Drain
 from .loops import Loops
-from .requantiser import SCALE, Lane, Rounding, Rules, latency
+from .requantiser import Lane, Rounding, Rules, latency, offset_wait
 from .sums import LATENCY, vector_side
 from .words import Results, Target, delayed, fields_of, instruction_layout, instructions, rest
 
-__all__ = ["DrainUnit"]
+__all__ = ["DrainUnit", "scales_side"]
 
-SCALES_LATENCY = 2
-START = SCALES_LATENCY + 1  #: cycles until a lot is in the lanes
+SCALES_LATENCY = 3  #: cycles from an entry's number to a word of it: its address at the memories, these, their registers
+START = max(SCALES_LATENCY, LATENCY) + 1  #: cycles until a lot is in the lanes
+
+
+def scales_side(engine: Engine) -> dict[str, wiring.Member]:
+    """Members of a unit that reads scales: multipliers, and offsets, which are wanted later."""
+    entry = range(engine.scales // engine.lanes)
+    return {
+        "mults_address": Out(entry), "mults": In(data.ArrayLayout(unsigned(MULT_BITS), engine.lanes)),
+        "offsets_address": Out(entry), "offsets": In(data.ArrayLayout(signed(64), engine.lanes)),
+    }  # fmt: skip
 
 
 class DrainUnit(wiring.Component):
@@ -28,7 +38,7 @@ class DrainUnit(wiring.Component):
     -------
     i : instructions; the next one is taken when all lots of this one are on their way
     valid, ready, entry, data : of the memory of sums
-    scales_address, scales : a word of ``lanes`` scales, ``SCALES_LATENCY`` cycles later
+    mults_address, mults, offsets_address, offsets : words of ``lanes`` scales' parts, ``SCALES_LATENCY`` cycles later
     issued : one has begun
     results : what is to be written
     """
@@ -39,8 +49,7 @@ class DrainUnit(wiring.Component):
             {
                 "i": In(instructions(Drain)),
                 **vector_side(engine),
-                "scales_address": Out(range(engine.scales // engine.lanes)),
-                "scales": In(data.ArrayLayout(SCALE, engine.lanes)),
+                **scales_side(engine),
                 "issued": Out(1),
                 "results": Out(Results(engine)),
             }
@@ -54,7 +63,7 @@ class DrainUnit(wiring.Component):
         new, d = fields_of(Drain, self.i.payload), Signal(kind)
         active, entry, step = Signal(), Signal(range(e.sums)), Signal(3)
         free, idle = Signal(), Signal(init=1)  # no lot is being shifted, and an instruction is there, or none is
-        scales, first_scales = (Signal.like(self.scales_address, name=name) for name in ("scales", "first_scales"))
+        scales, first_scales = (Signal.like(self.mults_address, name=name) for name in ("scales", "first_scales"))
         m.submodules.loops = loops = Loops(e.address_bits, (8, 12, 12))
         go, ends, take = Signal(), Signal(), Signal()
         have = Signal()  # the sums of the next position are here, or will be when they are wanted
@@ -69,7 +78,8 @@ class DrainUnit(wiring.Component):
             self.i.ready.eq(idle),
             take.eq(self.i.valid & self.i.ready),
             self.entry.eq(entry),
-            self.scales_address.eq(scales),
+            self.mults_address.eq(scales),
+            self.offsets_address.eq(delayed(m, scales, START - SCALES_LATENCY + offset_wait(e.digit), "offsets")),
             self.issued.eq(go),
             loops.start.eq(take),
             loops.next.eq(go),
@@ -137,7 +147,8 @@ class DrainUnit(wiring.Component):
             m.submodules[f"lane_{n}"] = lane
             m.d.comb += [
                 lane.load.eq(load),
-                lane.scale.eq(self.scales[n]),
+                lane.mult.eq(self.mults[n]),
+                lane.offset.eq(self.offsets[n]),
                 lane.begin.eq(begins),
                 lane.valid.eq(valid),
                 lane.sum.eq(hold[n]),

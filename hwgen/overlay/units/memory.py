@@ -12,11 +12,13 @@ from amaranth.lib.wiring import In, Out
 
 from ..engine import Engine
 from .axi import BURST, Manager
+from .words import delayed
 
 __all__ = ["BANK", "LATENCY", "READ", "OnChipMemory"]
 
 BANK = 2048  #: words of a bank
-READ = 3  #: cycles from an address to its word: the bank, its register, the choice among banks
+READ = 5  #: cycles from an address to its word: banks' address, the bank, its register, two for the choice among banks
+NEAR = 4  #: banks among which the first choice is
 LATENCY = READ + 5  #: cycles from a request to its first beat
 REQUESTS = 16  #: bursts that wait, of both readers: they are answered in order
 ANSWERS = 16  #: beats that wait to be taken
@@ -142,13 +144,15 @@ class OnChipMemory(wiring.Component):
         inside = BANK.bit_length() - 1
         target, data, strobe = written
         registers = []
+        address = Signal(place.shape(), name="address")
+        m.d.sync += address.eq(place)
         for number, first in enumerate(range(0, self.words, BANK)):
             contents = words[first : first + BANK]
             style = {"ram_style": "block", "no_rw_check": 1}
             bank = Memory(shape=8 * e.bus, depth=max(2, len(contents)), init=contents, attrs=style)
             m.submodules[f"bank_{number}"] = bank
             read = bank.read_port()
-            m.d.comb += read.addr.eq(place[:inside])
+            m.d.comb += read.addr.eq(address[:inside])
             if any(first * e.bus < start + size and start < (first + BANK) * e.bus for start, size in self.written):
                 write = bank.write_port(granularity=8)
                 here = target[inside:] == number if self.bits > inside else 1
@@ -156,10 +160,8 @@ class OnChipMemory(wiring.Component):
             register = Signal(8 * e.bus, name=f"found_{number}", reset_less=True)
             m.d.sync += register.eq(read.data)
             registers.append(register)
-        if self.bits > inside:
-            which = [Signal(self.bits - inside, name=f"which_{k}") for k in range(READ - 1)]
-            for before, after in zip([place[inside:], *which], which, strict=False):
-                m.d.sync += after.eq(before)
-            m.d.sync += self.word.eq(Array(registers)[which[-1]])
-        else:
-            m.d.sync += self.word.eq(registers[0])
+        which = delayed(m, place[inside:], READ - 2, "which")
+        near = [Signal(8 * e.bus, name=f"near_{k}", reset_less=True) for k in range(-(-len(registers) // NEAR))]
+        for k, word in enumerate(near):
+            m.d.sync += word.eq(Array(registers[NEAR * k : NEAR * k + NEAR])[which[: NEAR.bit_length() - 1]])
+        m.d.sync += self.word.eq(Array(near)[delayed(m, which[NEAR.bit_length() - 1 :], 1, "far")])

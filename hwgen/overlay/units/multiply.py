@@ -12,8 +12,8 @@ from ..timing import GAP
 from .array import MultiplierArray, latency
 from .loops import Loops
 from .scratchpad import LATENCY
+from .sums import BANKS, array_side
 from .sums import LATENCY as SUMS_LATENCY
-from .sums import array_side
 from .words import Finished, chunk, delayed, fields_of, instruction_layout, instructions
 
 __all__ = ["MultiplyUnit"]
@@ -184,16 +184,24 @@ class MultiplyUnit(wiring.Component):
         flags = data.StructLayout({"valid": 1, "zero": 1, "done": 1, "signal": 4, "entry": entry.shape()})
         late = Cat(go & emit, zero, ends, i.signal, entry)
         wait = LATENCY + latency(e)
-        read = data.View(flags, delayed(m, late, wait - SUMS_LATENCY, "read"))
+        soon = data.View(flags, delayed(m, late, wait - SUMS_LATENCY - 1, "soon"))
+        read = data.View(flags, delayed(m, soon.as_value(), 1, "read"))
         now = data.View(flags, delayed(m, read.as_value(), SUMS_LATENCY, "sum"))
         written = Signal(flags)
-        m.d.comb += [self.read.eq(read.valid & ~read.zero), self.read_entry.eq(read.entry)]
+        m.d.comb += self.read_entry.eq(read.entry)
         m.d.sync += written.eq(now)
+        for bank in range(BANKS):
+            reads, writes = Signal(name=f"reads_{bank}"), Signal(name=f"writes_{bank}")
+            m.d.sync += [
+                reads.eq(soon.valid & ~soon.zero & (soon.entry[0] == bank)),
+                writes.eq(now.valid & (now.entry[0] == bank)),
+            ]
+            m.d.comb += [self.read[bank].eq(reads), self.write[bank].eq(writes)]
         for total, old, new in zip(self.write_data, self.read_data, array.sums, strict=True):
             register = Signal.like(total, name="total", reset_less=True)
             m.d.sync += register.eq(Mux(now.zero, 0, old) + new)
             m.d.comb += total.eq(register)
-        m.d.comb += [self.write.eq(written.valid), self.write_entry.eq(written.entry)]
+        m.d.comb += self.write_entry.eq(written.entry)
         m.d.sync += [self.finished.done.eq(written.done), self.finished.signal.eq(written.signal)]
 
 

@@ -12,7 +12,7 @@ from ..engine import SUM_BITS
 from ..exact import MANTISSA, MULT_BITS, TOTAL_BITS
 from .words import delayed
 
-__all__ = ["SCALE", "Lane", "Rounding", "Rules", "latency"]
+__all__ = ["SCALE", "Lane", "Rounding", "Rules", "latency", "offset_wait"]
 
 SCALE = data.StructLayout({"mult": unsigned(MULT_BITS), "offset": signed(64)})
 TOTAL = TOTAL_BITS
@@ -36,6 +36,11 @@ class Rounding(data.StructLayout):
 def latency(digit: int) -> int:
     """Cycles from a word's last step to its result."""
     return product_stages(IntType(digit, False)) + 1 + 7
+
+
+def offset_wait(digit: int) -> int:
+    """Cycles from a word's first step until its offset is added."""
+    return product_stages(IntType(digit, False))
 
 
 class Rules(wiring.Component):
@@ -74,10 +79,11 @@ class Lane(wiring.Component):
 
     Members
     -------
-    load, scale : the scale of a word whose first step is in the next cycle
+    load, mult : the multiplier of a word whose first step is in the next cycle
     begin : the first step of a word is in this cycle; its others follow
     valid : a step is
     sum : of the word, from its first to its last step
+    offset : of the word, ``offset_wait`` cycles after its first step
     place, limits, ends : of :class:`Rules`
     result : ``latency`` cycles after the last step
     """
@@ -90,7 +96,8 @@ class Lane(wiring.Component):
                 "begin": In(1),
                 "valid": In(1),
                 "sum": In(signed(SUM_BITS)),
-                "scale": In(SCALE),
+                "mult": In(MULT_BITS),
+                "offset": In(signed(64)),
                 "place": In(2),
                 "limits": In(LIMITS),
                 "ends": In(ENDS),
@@ -102,13 +109,10 @@ class Lane(wiring.Component):
         m = Module()
         digit, stages = self.digit, product_stages(IntType(self.digit, False))
         # The digits are the outputs of registers, so that their gates find room in the carry cells of the product.
-        mult, offset = Signal(MULT_BITS, reset_less=True), Signal(signed(64), reset_less=True)
-        m.d.sync += mult.eq(Mux(self.load, self.scale.mult, mult >> digit))
-        with m.If(self.load):
-            m.d.sync += offset.eq(self.scale.offset)
+        mult = Signal(MULT_BITS, reset_less=True)
+        m.d.sync += mult.eq(Mux(self.load, self.mult, mult >> digit))
         product = soft_product(m, self.sum, mult[:digit], "product")
         begin, valid = delayed(m, self.begin, stages, "begin"), delayed(m, self.valid, stages, "valid")
-        offset = delayed(m, offset, stages, "offset")
 
         # The running sum moves down by a digit in each step; of what leaves it the highest bits are kept.
         total = Signal(signed(64), reset_less=True)
@@ -116,7 +120,7 @@ class Lane(wiring.Component):
         left = Cat(low, total[:digit])
         with m.If(valid):
             m.d.sync += [
-                total.eq(Mux(begin, offset.as_signed(), total >> digit) + product),
+                total.eq(Mux(begin, self.offset, total >> digit) + product),
                 low.eq(Mux(begin, 0, left[-KEPT:])),
                 more.eq(~begin & (more | left[:-KEPT].any())),
             ]

@@ -10,17 +10,18 @@ from amaranth.lib.wiring import In, Out
 from ..engine import SUM_BITS, Engine
 from .words import UNCHECKED
 
-__all__ = ["LATENCY", "SumsMemory", "array_side", "vector_side"]
+__all__ = ["BANKS", "LATENCY", "SumsMemory", "array_side", "vector_side"]
 
-LATENCY = 2  #: cycles from an entry's number to the entry
+BANKS = 2
+LATENCY = 3  #: cycles from an entry's number to the entry: its bank's address, the bank, its register
 
 
 def array_side(engine: Engine) -> dict[str, wiring.Member]:
     """Members of the unit that makes sums."""
     word, entry = _word(engine), range(engine.sums)
     return {
-        "read": Out(1), "read_entry": Out(entry), "read_data": In(word),
-        "write": Out(1), "write_entry": Out(entry), "write_data": Out(word),
+        "read": Out(BANKS), "read_entry": Out(entry), "read_data": In(word),
+        "write": Out(BANKS), "write_entry": Out(entry), "write_data": Out(word),
     }  # fmt: skip
 
 
@@ -40,8 +41,8 @@ class SumsMemory(wiring.Component):
 
     Members
     -------
-    read, read_entry, read_data : of the array; data ``LATENCY`` cycles later
-    write, write_entry, write_data : of the array
+    read, read_entry, read_data : of the array: from which bank, if any; data ``LATENCY`` cycles later
+    write, write_entry, write_data : of the array: to which bank
     valid, ready, entry, data : reads of the vector unit; data ``LATENCY`` cycles after valid and ready
     """
 
@@ -55,15 +56,17 @@ class SumsMemory(wiring.Component):
         word = self.data.shape()
         found = []
         array_bank, vector_bank = self.read_entry[0], self.entry[0]
-        m.d.comb += self.ready.eq(~(self.read & (array_bank == vector_bank)))
-        for bank in range(2):
+        m.d.comb += self.ready.eq(~Mux(vector_bank, self.read[1], self.read[0]))
+        for bank in range(BANKS):
             m.submodules[f"bank_{bank}"] = memory = Memory(shape=word, depth=self.engine.sums // 2, init=[], attrs=UNCHECKED)
             read, write = memory.read_port(), memory.write_port()
+            address = Signal(read.addr.shape(), name=f"address_{bank}", reset_less=True)
+            m.d.sync += address.eq(Mux(self.read[bank], self.read_entry, self.entry)[1:])
             m.d.comb += [
-                read.addr.eq(Mux(self.read & (array_bank == bank), self.read_entry, self.entry)[1:]),
+                read.addr.eq(address),
                 write.addr.eq(self.write_entry[1:]),
                 write.data.eq(self.write_data),
-                write.en.eq(self.write & (self.write_entry[0] == bank)),
+                write.en.eq(self.write[bank]),
             ]
             register = Signal(word, name=f"found_{bank}", reset_less=True)
             m.d.sync += register.eq(read.data)

@@ -13,15 +13,15 @@ from .axi import FETCH, OKAY, AxiPorts, Manager, ports
 from .fetch import COUNT, Dispatch, Fetch
 from .load import LoadUnit
 from .multiply import MultiplyUnit
-from .requantiser import SCALE
 from .scratchpad import Scratchpad
 from .store import StoreUnit
 from .sums import SumsMemory
 from .vector import VectorUnit
 from .words import UNCHECKED
 
-__all__ = ["ERRORS", "OverlayEngine", "OverlayTop"]
+__all__ = ["BLOCK", "ERRORS", "OverlayEngine", "OverlayTop"]
 
+BLOCK = 64  #: scales of a lane that are in block RAM; fewer are where synthesis likes
 ERRORS = ("a read of external memory", "a write of external memory", "an unknown instruction")  #: bits of ``error``
 
 
@@ -136,7 +136,7 @@ class OverlayEngine(wiring.Component):
                 m.d.comb += [theirs.valid.eq(ours.valid), theirs.payload.eq(ours.payload), ours.ready.eq(theirs.ready)]
 
     def _memories(self, m: Module, load: LoadUnit, multiply: MultiplyUnit, vector: VectorUnit) -> None:
-        """Weights and scales, with a register behind each."""
+        """Weights and scales, with a register behind each, and one before scales."""
         e = self.engine
         bits = e.lanes.bit_length() - 1
         m.submodules.weights = weights = Memory(shape=8 * e.columns, depth=e.weights, init=[], attrs=UNCHECKED)
@@ -151,19 +151,28 @@ class OverlayEngine(wiring.Component):
         m.d.sync += register.eq(read.data)
         m.d.comb += Value.cast(multiply.weights).eq(register)
 
+        # Multipliers and offsets of scales are read at different times.
+        parts = (
+            ("mult", vector.mults_address, vector.mults, load.scale.mult),
+            ("offset", vector.offsets_address, vector.offsets, load.scale.offset),
+        )
+        addresses = [Signal.like(address, name=f"{name}s_address", reset_less=True) for name, address, _, _ in parts]
+        m.d.sync += [here.eq(address) for here, (_, address, _, _) in zip(addresses, parts, strict=True)]
+        style = UNCHECKED | ({"ram_style": "block"} if e.scales // e.lanes >= BLOCK else {})
         for lane in range(e.lanes):
-            depth = e.scales // e.lanes
-            m.submodules[f"scales_{lane}"] = scales = Memory(shape=SCALE, depth=depth, init=[], attrs=UNCHECKED)
-            read, write = scales.read_port(), scales.write_port()
-            found = Signal(SCALE, name=f"scale_{lane}", reset_less=True)
-            m.d.comb += [
-                read.addr.eq(vector.scales_address),
-                write.addr.eq(load.entry[bits:]),
-                write.data.eq(load.scale),
-                write.en.eq(load.write_scales & ((load.entry[:bits] == lane) if bits else 1)),
-                vector.scales[lane].eq(found),
-            ]
-            m.d.sync += found.eq(read.data)
+            for here, (name, _, out, written) in zip(addresses, parts, strict=True):
+                memory = Memory(shape=written.shape(), depth=e.scales // e.lanes, init=[], attrs=style)
+                m.submodules[f"{name}s_{lane}"] = memory
+                read, write = memory.read_port(), memory.write_port()
+                found = Signal(written.shape(), name=f"{name}_{lane}", reset_less=True)
+                m.d.comb += [
+                    read.addr.eq(here),
+                    write.addr.eq(load.entry[bits:]),
+                    write.data.eq(written),
+                    write.en.eq(load.write_scales & ((load.entry[:bits] == lane) if bits else 1)),
+                    out[lane].eq(found),
+                ]
+                m.d.sync += found.eq(read.data)
         m.d.comb += [
             vector.write.eq(load.write_tables),
             vector.write_entry.eq(load.entry),

@@ -9,9 +9,8 @@ from amaranth.lib.wiring import In, Out
 from ..engine import Engine
 from ..isa import OPCODE, Combine, Drain, Instruction, Pool
 from .combine import CombineUnit
-from .drain import DrainUnit
+from .drain import DrainUnit, scales_side
 from .pool import PoolUnit
-from .requantiser import SCALE
 from .sums import vector_side
 from .words import Finished, Target, chunk, instructions, port_signature
 
@@ -32,7 +31,7 @@ class VectorUnit(wiring.Component):
     soon : there is an access in the next cycle
     port, x : accesses of the scratchpad, which are taken at once; bytes ``PORT_LATENCY`` cycles after an access
     valid, ready, entry, data : of the memory of sums
-    scales_address, scales : see :class:`~hwgen.overlay.units.drain.DrainUnit`
+    mults_address, mults, offsets_address, offsets : see :class:`~hwgen.overlay.units.drain.DrainUnit`
     write, write_entry, write_data : of the tables
     """
 
@@ -46,8 +45,7 @@ class VectorUnit(wiring.Component):
                 "soon": Out(1),
                 "x": In(chunk(1, engine.banks)),
                 **vector_side(engine),
-                "scales_address": Out(range(engine.scales // engine.lanes)),
-                "scales": In(data.ArrayLayout(SCALE, engine.lanes)),
+                **scales_side(engine),
                 "write": In(1),
                 "write_entry": In(9),
                 "write_data": In(signed(32)),
@@ -106,11 +104,10 @@ class VectorUnit(wiring.Component):
             self.finished.done.eq(written & out.target.ends),
             self.finished.signal.eq(out.target.signal),
         ]
-        for name in ("ready", "data"):
+        for name in ("ready", "data", "mults", "offsets"):
             m.d.comb += getattr(drain, name).eq(getattr(self, name))
-        for name in ("valid", "entry", "scales_address"):
+        for name in ("valid", "entry", "mults_address", "offsets_address"):
             m.d.comb += getattr(self, name).eq(getattr(drain, name))
-        m.d.comb += drain.scales.eq(self.scales)
         for name in ("write", "write_entry", "write_data"):
             m.d.comb += getattr(combine, name).eq(getattr(self, name))
         return m
