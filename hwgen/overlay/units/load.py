@@ -12,7 +12,7 @@ from ..exact import MULT_BITS
 from ..isa import OPCODE, Fill, Load, Place
 from .axi import BURST, LOAD, Manager, burst, until_boundary
 from .requantiser import SCALE
-from .words import Finished, chunk, fields_of, instructions, port_signature
+from .words import Finished, chunk, fields_of, first_bytes, instructions, port_signature
 
 __all__ = ["LoadUnit"]
 
@@ -128,7 +128,7 @@ class LoadUnit(wiring.Component):
         local, following, left, rows = Signal(bits), Signal(bits), Signal(20), Signal(12)
         longest = max(e.banks, 16) // e.bus  # 16: bytes of a scale
         words = Signal(chunk(e.bus, longest))  # what has been collected
-        slot, bytes_there = Signal(range(longest)), Signal(range(e.banks + 1))
+        slot, mask = Signal(range(longest)), Signal(e.banks)  # mask: bytes of the word that have come
         pending, ends = Signal(), Signal()  # a word to write; the instruction's last one
         part = Signal(range(e.bus))  # of the word's entries, where it has several
         address = Signal(bits)
@@ -142,7 +142,7 @@ class LoadUnit(wiring.Component):
         kept, keeps = Signal(8 * e.bus), Signal()
         # Rows: of a Load the bytes of each beat, of a Fill as many as the banks have.
         step = Mux(d.fill, e.banks, e.bus)
-        now = Mux(row_ends, left, step)[: len(bytes_there)]
+        now = Mux(row_ends, left, step)[: e.banks.bit_length()]
         full = filling | fills | (row_ends & to_scratchpad)
         accepted, counted = free & loading & comes, free & (filling | (loading & comes))
         stays = comes & ~accepted
@@ -176,8 +176,12 @@ class LoadUnit(wiring.Component):
                 row_ends.eq(Mux(row_ends, one_word, left <= 2 * step)),
                 slot.eq(Mux(full, 0, slot + 1)),
                 fills.eq(Mux(full, last_slot == 0, slot + 1 == last_slot)),
-                bytes_there.eq(Mux(slot == 0, 0, bytes_there) + now),
             ]
+            with m.If(slot == 0):
+                m.d.sync += mask.eq(first_bytes(now, e.banks))
+            for k in range(1, e.banks // e.bus):
+                with m.If(slot == k):
+                    m.d.sync += mask[e.bus * k : e.bus * (k + 1)].eq(first_bytes(now, e.bus))
             with m.If(row_ends):
                 m.d.sync += [local.eq(following), following.eq(following + d.step), rows.eq(rows - 1)]
                 m.d.sync += [loading.eq(loading & (rows != 1)), filling.eq(filling & (rows != 1)), ends.eq(rows == 1)]
@@ -207,7 +211,7 @@ class LoadUnit(wiring.Component):
         m.d.comb += [
             access.write.eq(1),
             access.address.eq(address),
-            access.count.eq(bytes_there),
+            access.mask.eq(mask),
             Value.cast(access.data).eq(whole[: 8 * e.banks]),
             self.entry.eq(address),
         ]

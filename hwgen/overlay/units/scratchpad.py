@@ -3,7 +3,7 @@
 from itertools import pairwise
 from typing import Any
 
-from amaranth import Array, Module, Mux, Signal
+from amaranth import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -47,8 +47,7 @@ class Scratchpad(wiring.Component):
         bits = banks.bit_length() - 1
         array_rows, array_offset = self._rows(m, "array", self.read_address)
         writes, access = Signal(banks), Signal(self.access.shape(), reset_less=True)
-        masks = Array((1 << count) - 1 if count <= banks else 0 for count in range(1 << len(access.count)))
-        m.d.sync += [writes.eq(Mux(self.valid & self.access.write, masks[self.access.count], 0)), access.eq(self.access)]
+        m.d.sync += [writes.eq(Mux(self.valid & self.access.write, self.access.mask, 0)), access.eq(self.access)]
         rows, offset = self._rows(m, "port", access.address)
 
         # What is written turns by its offset: byte i goes to bank (i + offset) % banks.

@@ -12,7 +12,7 @@ from .combine import CombineUnit
 from .drain import DrainUnit, scales_side
 from .pool import PoolUnit
 from .sums import vector_side
-from .words import Finished, Target, chunk, instructions, port_signature
+from .words import Finished, Target, chunk, first_bytes, instructions, port_signature
 
 __all__ = ["VectorUnit"]
 
@@ -98,7 +98,7 @@ class VectorUnit(wiring.Component):
             self.port.valid.eq(self.soon),
             port.write.eq(written),
             port.address.eq(Mux(written, out.target.address, Mux(combine.valid, combine.address, pool.address))),
-            port.count.eq(out.target.count),
+            port.mask.eq(first_bytes(out.target.count, e.banks)),
             *(a.eq(b) for a, b in zip(port.data, out.data, strict=False)),
             there.eq(there + issued - written),
             self.finished.done.eq(written & out.target.ends),

@@ -1,6 +1,6 @@
 """Instructions, and accesses to the scratchpad, as Amaranth layouts."""
 
-from amaranth import Module, Shape, Signal, Value, unsigned
+from amaranth import Cat, Module, Shape, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Out
 
@@ -16,6 +16,7 @@ __all__ = [
     "chunk",
     "delayed",
     "fields_of",
+    "first_bytes",
     "instruction_layout",
     "instructions",
     "port_signature",
@@ -53,17 +54,22 @@ def rest(count: Value, lanes: int) -> Value:
 
 
 class Access(data.StructLayout):
-    """An access to the scratchpad: ``count`` bytes from ``address`` on; what is read has always all banks' bytes."""
+    """An access to the scratchpad at ``address``: bytes of ``mask`` are written; what is read has always all banks' bytes."""
 
     def __init__(self, engine: Engine):
         super().__init__(
             {
                 "write": unsigned(1),
                 "address": unsigned(engine.address_bits),
-                "count": unsigned(engine.banks.bit_length()),
+                "mask": unsigned(engine.banks),
                 "data": chunk(1, engine.banks),
             }
         )
+
+
+def first_bytes(count: Value, banks: int) -> Value:
+    """The mask of the first ``count`` of ``banks`` bytes."""
+    return Cat(count > k for k in range(banks))
 
 
 def port_signature(engine: Engine, always_ready: bool = False) -> stream.Signature:
