@@ -18,6 +18,7 @@ from .settings import DEEP
 __all__ = ["LOGIC_DEPTH", "Mac", "MacParams", "Weights", "check_sums", "pack", "pass_through"]
 
 LOGIC_DEPTH = 32  #: memories of more words are block RAM
+PATIENCE = 16  #: cycles that a sum may wait to be taken before a step waits; less where a sum takes less
 NEAR = 8  #: multipliers that lie close to their memories; the way to more of them has a register
 
 
@@ -140,8 +141,8 @@ class MacParams:
 
     @property
     def sums(self) -> int:
-        """Sums at most that have begun and not been taken: no step waits where each sum is taken at once, with one to spare."""
-        return 2 - -self.latency // self.steps
+        """Sums at most that have begun and not been taken: no step waits where each is taken within ``PATIENCE`` cycles."""
+        return 1 - -(self.latency + min(PATIENCE, self.steps)) // self.steps
 
     def started(self, k: Any) -> Any:
         """Steps that can have started while output ``k`` is offered and not taken."""
