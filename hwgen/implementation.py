@@ -202,14 +202,13 @@ def _routed(
     except OSError as error:
         raise HwgenError(f"cannot write {root}: {error.strerror}; set HWGEN_CACHE to a folder that can be written") from error
     best: tuple[float, dict[str, Any]] = 0.0, {}
-    # At last, where no seed has met timing, the last one as it comes: to say what can be reached.
-    for seed, insist in [*((seed, True) for seed in range(1, seeds + 1)), (seeds, False)]:
+    # At last, where no seed has met timing, the first one as it comes: to say what can be reached.
+    for seed, insist in [*((seed, True) for seed in range(1, seeds + 1)), (1, False)]:
         route = Route(
-            netlist=Path("netlist.json"), constraints=Path("constraints"), placed=Path(f"placed_{seed}.json"),
-            configuration=Path("configuration"), report=Path("report.json"), mhz=mhz, seed=seed, insist=insist,
+            netlist=Path("netlist.json"), constraints=Path("constraints"), configuration=Path("configuration"),
+            report=Path("report.json"), mhz=mhz, seed=seed, insist=insist,
         )  # fmt: skip
-        place, arguments = device.place_arguments(route), device.route_arguments(route)
-        entry = root / key_of([*sources, *tools, *code, device.synthesis, *place, *arguments])
+        entry = root / key_of([*sources, *tools, *code, device.synthesis, *device.route_arguments(route)])
         files = [work / file for file in (route.configuration, route.report, "used.json")]
         with locked(entry):
             if intact(entry):
@@ -220,11 +219,8 @@ def _routed(
                     _synthesise(device, board, work, log, progress)
                 for file in files[:2]:
                     file.unlink(missing_ok=True)  # of the seed before
-                steps = _Steps(route, progress)
-                if place and not (work / route.placed).exists():
-                    run_tool(device.place_and_route, place, work, log, steps)
                 try:
-                    run_tool(device.place_and_route, arguments, work, log, steps)
+                    run_tool(device.place_and_route, device.route_arguments(route), work, log, _Steps(route, progress))
                 except _EndlessError:
                     continue
                 if not files[0].exists() or not _json(files[1], device.place_and_route, log):

@@ -242,7 +242,7 @@ def test_a_router_that_does_not_end(hwgen, fakes):
     assert (code, out) == (2, "")
     assert err.startswith("error: timing is not met: 81 MHz asked for, 41.7 MHz reached with the best of 2 seeds")
     log = (folder / "bitstream.log").read_text()
-    assert re.findall(r"^iter=(\d+) wires", log, re.M) == ["201", "202", "202"]
+    assert re.findall(r"^iter=(\d+) wires", log, re.M) == ["201", "202", "201"]
 
 
 def test_clocks(hwgen, fakes):

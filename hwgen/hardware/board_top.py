@@ -15,7 +15,7 @@ from .pll import Ice40Pll, Pll
 
 __all__ = ["BoardFiles", "BoardTop", "board_files"]
 
-MARGIN = 1.02  #: what nextpnr's placer is asked for: it estimates the ways
+MARGIN = 1.02  #: where nextpnr's router says that all is in time, a way may still be one per cent too slow
 
 
 class BoardTop(Elaboratable):

@@ -46,11 +46,10 @@ def configuration(folder, text, family):
     script = f"read_verilog top.v; {device.synthesis} -top top -json netlist.json"
     run_tool("yosys", ["-q", "-p", script], folder, folder / "log")
     route = Route(
-        netlist=Path("netlist.json"), constraints=Path("constraints"), placed=Path("placed.json"),
-        configuration=Path("configuration"), report=Path("report.json"), mhz=10, seed=1, insist=False,
+        netlist=Path("netlist.json"), constraints=Path("constraints"), configuration=Path("configuration"),
+        report=Path("report.json"), mhz=10, seed=1, insist=False,
     )  # fmt: skip
-    for arguments in filter(None, (device.place_arguments(route), device.route_arguments(route))):
-        run_tool(device.place_and_route, [*arguments, option], folder, folder / "log")
+    run_tool(device.place_and_route, [*device.route_arguments(route), option], folder, folder / "log")
     return (folder / "configuration").read_text()
 
 

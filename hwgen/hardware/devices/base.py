@@ -14,8 +14,7 @@ __all__ = ["Device", "Route", "count_cells"]
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """Files of a place-and-route: netlist and constraints in, placed netlist between, configuration and report out; the clock
-    asked for; the seed.
+    """Files of a place-and-route: netlist and constraints in, configuration and report out; the clock asked for; the seed.
 
     Names in the folder that programs run in: those of WebAssembly see no other.
 
@@ -27,7 +26,6 @@ class Route:
 
     netlist: Path
     constraints: Path
-    placed: Path
     configuration: Path
     report: Path
     mhz: float
@@ -73,11 +71,8 @@ class Device(Protocol):
     def resources(self, module: dict[str, Any]) -> Resources:
         """Of a netlist's top module, in the units of :class:`hwgen.cost.Cost`."""
 
-    def place_arguments(self, route: Route) -> Sequence[str]:
-        """The command line of the place-and-route program that only places; empty where routing places, too."""
-
     def route_arguments(self, route: Route) -> Sequence[str]:
-        """The command line of the place-and-route program that routes."""
+        """The command line of the place-and-route program."""
 
     def pack_arguments(self, configuration: Path, bitstream: Path) -> Sequence[str]:
         """The command line of the packer."""

@@ -20,9 +20,6 @@ _DEVICES = {"LFE5U-12F": "--12k", "LFE5U-25F": "--25k", "LFE5U-45F": "--45k", "L
 _PACKAGES = {"BG256": "CABGA256", "MG285": "CSFBGA285", "BG381": "CABGA381", "BG554": "CABGA554", "BG756": "CABGA756"}
 
 
-MARGIN = 1.012  #: where nextpnr's router says that all is in time, a way may still be one per cent too slow
-
-
 class Ecp5:
     """A carry cell has two look-up tables, a memory made of them three: its own two, and one for writing."""
 
@@ -54,18 +51,11 @@ class Ecp5:
             bram=count_cells(module, {"DP16KD": 1, "PDPW16KD": 1}),
         )
 
-    def place_arguments(self, route: Route) -> Sequence[str]:
-        """The placer asks for what the constraints say, the router, as a placed netlist has no constraints, for ``--freq``."""
-        return [
-            *self.options, "--json", str(route.netlist), "--lpf", str(route.constraints), "--freq", f"{MARGIN * route.mhz:g}",
-            "--seed", str(route.seed), "--timing-allow-fail", "--placer", "static", "--router", "router2", "--no-route",
-            "--write", str(route.placed),
-        ]  # fmt: skip
-
     def route_arguments(self, route: Route) -> Sequence[str]:
         return [
-            *self.options, "--json", str(route.placed), "--no-pack", "--no-place", "--textcfg", str(route.configuration),
-            "--report", str(route.report), *(["--tmg-ripup"] if route.insist else []),
+            *self.options, "--json", str(route.netlist), "--lpf", str(route.constraints), "--textcfg",
+            str(route.configuration), "--report", str(route.report), "--freq", f"{route.mhz:g}", "--seed", str(route.seed),
+            "--timing-allow-fail", "--placer", "static", "--router", "router2", *(["--tmg-ripup"] if route.insist else []),
         ]  # fmt: skip
 
     def pack_arguments(self, configuration: Path, bitstream: Path) -> Sequence[str]:

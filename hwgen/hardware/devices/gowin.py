@@ -39,9 +39,6 @@ class Gowin:
             bram=sum(cell["type"] in _BLOCK_RAMS for cell in module["cells"].values()),
         )
 
-    def place_arguments(self, route: Route) -> Sequence[str]:
-        return ()
-
     def route_arguments(self, route: Route) -> Sequence[str]:
         return [
             "--device", self.name, "--vopt", f"family={self.family}", "--vopt", f"cst={route.constraints}", "--json",

@@ -44,9 +44,6 @@ class Ice40:
             bram=count_cells(module, {"SB_RAM40_4K": 1}),
         )
 
-    def place_arguments(self, route: Route) -> Sequence[str]:
-        return ()
-
     def route_arguments(self, route: Route) -> Sequence[str]:
         return [
             *self.options, "--json", str(route.netlist), "--pcf", str(route.constraints), "--asc",
