@@ -232,6 +232,21 @@ def test_tools_fail(hwgen, fakes, scripts, message):
     assert after == before
 
 
+@pytest.mark.parametrize(
+    ("constraint", "achieved", "met"),
+    [(82.62, 82, True), (82.62, 81, True), (82.62, 80.9, False), (27, 26.9, False), (27, 27, True)],
+)
+def test_asked_for_more_than_needed(fakes, constraint, achieved, met):
+    """81 MHz are needed: more may be asked of the router, and missed; a slower clock has a constraint of its own."""
+    make, folder, _ = fakes
+    make(nextpnr=NEXTPNR.replace('41.7, "constraint": 40', f'{achieved}, "constraint": {constraint}'))
+    if met:
+        assert bitstream(folder).fmax_mhz == achieved
+    else:
+        with pytest.raises(HwgenError, match=rf"^timing is not met: 81 MHz asked for, {achieved} MHz reached "):
+            bitstream(folder)
+
+
 def test_a_router_that_does_not_end(hwgen, fakes):
     """It is stopped, and runs once more without insisting."""
     make, folder, _ = fakes
