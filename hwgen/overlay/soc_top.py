@@ -13,6 +13,7 @@ from ..hardware.axi_lite import axi_lite_members
 from ..hardware.registers import HeldReset, RegisterMap, add_registers, id_words, merged
 from ..hardware.verilog import convert
 from .engine import Engine
+from .isa import Unit
 from .simulation import NAME, verilog
 from .units.axi import ports
 from .units.control import Bursts, FrameState
@@ -156,6 +157,8 @@ class OverlaySocTop(wiring.Component):
         m.submodules.engine = Instance(
             NAME,
             i_clk=ClockSignal(),
+            o_busy=Signal(name="engine_busy"),  # what the engine tells and nobody asks for
+            o_retired=Signal(len(Unit), name="engine_retired"),
             **{f"{directions[name]}_{name}": signal for name, signal in inner.items()},
             **connected,
         )
