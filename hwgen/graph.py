@@ -160,7 +160,7 @@ class Dense(Linear):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MatMul(Node):
-    """Products of two activations' matrices, one for each group: ``y = clip(rint(float32(acc) * scale) + zero_point_y, lo, hi)``.
+    """Products of two activations, matrices for each group: ``y = clip(rint(float32(acc) * scale) + zero_point_y, lo, hi)``.
 
     ``acc[m, g, n]`` is the sum over k of ``(a[m, g, k] - zero_point_a) * (b[k, g, n] - zero_point_b)``. Both operands are their
     streams, cut up anew: (M, groups, depth) and (depth, groups, N), or (N, groups, depth) where the second is ``transposed``.

@@ -182,7 +182,7 @@ def _rows(x: Activation, hwc: tuple[int, int, int]) -> tuple[int, np.ndarray]:
     across = {(1, x.order.size): width, (height, width * channels): width, (height * width, channels): 1}.get(rows.shape)
     if across is None or (rows != np.arange(len(rows))[:, None] * rows.shape[1] + order).any():
         raise UnsupportedError(
-            f"the rows of its input of shape {x.order.shape} must be pixels or rows of a (rows, columns, channels) tensor {hwc}",
+            f"rows of its input of shape {x.order.shape} must be pixels or rows of a (rows, columns, channels) tensor {hwc}",
             "flatten it first, or transpose it so that channels come last",
         )
     return across, order
@@ -214,7 +214,8 @@ def _product(b: Builder, p: Pending, out: QuantType) -> Activation:
         return np.arange(np.prod(shape)).reshape(shape).transpose(axes)
 
     plain, transposed = cut(1, 0, 2, shape=(depth, groups, columns)), cut(1, 2, 0, shape=(columns, groups, depth))
-    if (left != cut(1, 0, 2, shape=(rows, groups, depth))).any() or (right != plain).any() and (right != transposed).any():
+    fits = (right == plain).all() or (right == transposed).all()
+    if not fits or (left != cut(1, 0, 2, shape=(rows, groups, depth))).any():
         raise UnsupportedError(
             f"its inputs {b.shape(x)} and {b.shape(y)} (rows, columns, channels) must hold each matrix's rows, or the second "
             "one's columns, as parts of rows or pixels",

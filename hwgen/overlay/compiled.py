@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ..graph import Graph, Linear, Node
+from ..graph import Graph, Linear, MatMul, Node
 from .engine import Engine
 from .isa import Instruction, Load, Store, encode
 from .places import BEGIN, Placed
@@ -142,7 +142,8 @@ def layers(graph: Graph, compiled: Compiled, ends: Sequence[int]) -> list[Layer]
 
 
 def _macs(node: Node, graph: Graph) -> int:
-    return graph.tensors[node.output].elements * node.weights[0].size if isinstance(node, Linear) else 0
+    taken = node.weights[0].size if isinstance(node, Linear) else node.depth if isinstance(node, MatMul) else 0
+    return graph.tensors[node.output].elements * taken
 
 
 def data_bytes(compiled: Compiled, first: int = 0, stop: int | None = None) -> int:

@@ -3,9 +3,15 @@
 from dataclasses import replace
 from typing import Any
 
-from ..graph import AveragePool, Conv, Dense, Graph, MaxPool, Node, Pad
+from ..graph import AveragePool, Conv, Dense, Graph, MatMul, MaxPool, Node, Pad
 
-__all__ = ["transposed"]
+__all__ = ["transposable", "transposed"]
+
+
+def transposable(graph: Graph) -> bool:
+    """Whether the transposed network is another one, and there is one: products of activations depend on the order of pixels."""
+    square = all(tensor.shape[0] == tensor.shape[1] for tensor in graph.tensors.values())
+    return not square and not any(isinstance(node, MatMul) for node in graph.nodes)
 
 
 def transposed(graph: Graph) -> Graph:
