@@ -173,7 +173,8 @@ def products_of(node: MatMul, graph: Graph) -> Sums:
     if max(-low[0], high[0]) >> 31:
         raise HwgenError(f"{node.name}: sums of up to {max(-low[0], high[0])} do not fit into 32 bits; {SMALLER}")
     limits = (result.zero_point - up, node.lo - up, node.hi - up)
-    scale, outputs = np.array([node.scale], np.float32), [reference(end, node.scale, *limits, bias) for end in (low, high)]
+    scale = np.array([node.scale], np.float32)
+    outputs = [reference(end, scale, *limits, bias) for end in (low, high)]
     return Sums(
         name=node.name, weights=np.zeros((1, node.depth), np.int64), bias=bias,
         scale=np.where(outputs[0] == outputs[1], np.float32(0), scale), constant=outputs[0] - limits[0], low=low, high=high,

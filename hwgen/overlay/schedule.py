@@ -89,7 +89,8 @@ def arrangement(graph: Graph, engine: Engine, places: dict[str, Placed]) -> Arra
         together, found = schedule(graph, engine, places)
     except HwgenError:
         return _in_bands(graph, engine, places)
-    return Arrangement(groups=together, schedule=found, names=[*places, *_stagings(graph, engine)], streams={})
+    names: list[str | Stream | Staging] = [*places, *_stagings(graph, engine)]
+    return Arrangement(groups=together, schedule=found, names=names, streams={})
 
 
 def _stagings(graph: Graph, engine: Engine) -> list[Staging]:
@@ -122,8 +123,8 @@ def _in_bands(graph: Graph, engine: Engine, places: dict[str, Placed]) -> Arrang
         apart = any(node.name in streams for node in nodes) or sum(sizes[name] for name in names) > budget
         made += [[node] for node in nodes] if apart else [nodes]
     found = _solved(made, graph, engine, inside, streams)
-    names = [*inside, *_stagings(graph, engine), *streams.values()]
-    return Arrangement(groups=made, schedule=found, names=names, streams=streams)
+    users: list[str | Stream | Staging] = [*_stagings(graph, engine), *streams.values()]
+    return Arrangement(groups=made, schedule=found, names=[*inside, *users], streams=streams)
 
 
 def _without_room(
@@ -174,7 +175,7 @@ def _solved(
 ) -> Schedule:
     """Tensors numbered as in ``places``, and behind them the buffers of products and ``streams``."""
     number = {name: k for k, name in enumerate(places)}
-    users = [*_stagings(graph, engine), *(streams or {}).values()]
+    users: list[Stream | Staging] = [*_stagings(graph, engine), *(streams or {}).values()]
     buffers = {user.node.name: len(number) + k for k, user in enumerate(users)}
     tensors = [
         Tensor(size=_words(place.size, engine), external=name == graph.input, output=name == graph.output)

@@ -14,7 +14,7 @@ from .isa import Place
 from .places import Placed
 from .tiles import Loops, Part, portions
 
-__all__ = ["Matrices", "Staging", "matrices", "repeated"]
+__all__ = ["Matrices", "Staging", "matrices", "multiplications", "repeated"]
 
 COPIES = 2  #: of what is on its way: one is made while the one before is stored
 
@@ -48,8 +48,8 @@ def matrices(node: MatMul, name: str, place: Placed, rows: int) -> Matrices:
     run = height * width * channels // rows
     if rows != height and place.row != width * channels:
         raise HwgenError(
-            f"{node.name}: rows of its operand {name} are pixels in a border that another operator wants; put an operator of its "
-            "own between them, such as a 1x1 convolution"
+            f"{node.name}: rows of its operand {name} are pixels in a border that another operator wants; put an operator "
+            "between them, such as a 1x1 convolution"
         )
     return Matrices(start=place.at(0, 0), step=place.row if rows == height else run, group=run // node.groups)
 
@@ -57,6 +57,17 @@ def matrices(node: MatMul, name: str, place: Placed, rows: int) -> Matrices:
 def repeated(value: int) -> tuple[int, int]:
     """An int8 and how many times it is ``value``, which is in -127..128."""
     return (value, 1) if value < 128 else (64, 2)
+
+
+def zero_points(node: MatMul, graph: Graph) -> tuple[int, int]:
+    """Of both operands as they are stored."""
+    first, second = (graph.tensors[name].type.zero_point - stored(graph, name) for name in node.inputs)
+    return first, second
+
+
+def multiplications(node: MatMul, graph: Graph) -> int:
+    """How many times the array goes through all tiles: once, and for each zero point that is not 0."""
+    return 1 + sum(repeated(-zero)[1] for zero in zero_points(node, graph) if zero)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,9 +93,8 @@ class Staging:
 
     @property
     def zeros(self) -> tuple[int, int]:
-        """Zero points of the operands as they are stored."""
-        first, second = (self.graph.tensors[name].type.zero_point - stored(self.graph, name) for name in self.node.inputs)
-        return first, second
+        """As :func:`zero_points`."""
+        return zero_points(self.node, self.graph)
 
     @cached_property
     def parts(self) -> list[tuple[int, int, list[Part]]]:

@@ -9,7 +9,7 @@ __all__ = ["transposable", "transposed"]
 
 
 def transposable(graph: Graph) -> bool:
-    """Whether the transposed network is another one, and there is one: products of activations depend on the order of pixels."""
+    """Whether there is another one, transposed: not where the order of pixels counts, as for products of activations."""
     square = all(tensor.shape[0] == tensor.shape[1] for tensor in graph.tensors.values())
     return not square and not any(isinstance(node, MatMul) for node in graph.nodes)
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...graph import MatMul
 from ..exact import products_of, scales_of
 from ..isa import Drain, Fill, Load, Multiply, Place, Pool, Store, largest
 from ..places import shares
