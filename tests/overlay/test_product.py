@@ -12,7 +12,6 @@ from hwgen.errors import HwgenError
 from hwgen.frontend import import_model
 from hwgen.graph import MatMul
 from hwgen.inputs import random_frames
-from hwgen.overlay.engine import Engine
 from hwgen.overlay.isa import Load, Multiply, Place, Pool, Unit
 from hwgen.overlay.lower import compile_graph
 from hwgen.overlay.timing import MemoryTiming
@@ -153,8 +152,8 @@ def test_a_border_of_another_operator():
         hi=127,
     )
     message = (
-        "scores: rows of its operand x are pixels in a border that another operator wants; put an operator between them, such as "
-        "a 1x1 convolution"
+        "scores: rows of its operand x are pixels in a border that another operator wants; put an operator between them, such "
+        "as a 1x1 convolution"
     )
     with pytest.raises(HwgenError, match=f"^{re.escape(message)}$"):
         compile_graph(graphs.network((3, 4, 4), scores, graphs.conv(2, 4, 3, pads=(1, 1, 1, 1))), ENGINE)
