@@ -15,7 +15,7 @@ from .arith import IntType
 
 __all__ = [
     "Add", "Alias", "ArgMax", "AveragePool", "Concat", "Conv", "Dense", "GlobalAveragePool", "Graph", "HostTensor", "Layout",
-    "Linear", "MaxPool", "Node", "Pad", "QuantType", "Softmax", "Table", "Tensor",
+    "Linear", "MatMul", "MaxPool", "Node", "Pad", "QuantType", "Softmax", "Table", "Tensor",
 ]  # fmt: skip
 
 Pair = tuple[int, int]  #: (vertical, horizontal)
@@ -156,6 +156,33 @@ class Conv(Linear):
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dense(Linear):
     """Fully connected layer. ``weights``: (O, H·W·C), columns in the order of the input's stream. Output (1, 1, O)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MatMul(Node):
+    """Products of two activations, matrices for each group: ``y = clip(rint(float32(acc) * scale) + zero_point_y, lo, hi)``.
+
+    ``acc[m, g, n]`` is the sum over k of ``(a[m, g, k] - zero_point_a) * (b[k, g, n] - zero_point_b)``. Both operands are their
+    streams, cut up anew: (M, groups, depth) and (depth, groups, N), or (N, groups, depth) where the second is ``transposed``.
+    The output is (M, groups, N): attention's heads are groups of channels.
+
+    Parameters
+    ----------
+    depth
+        Products in a sum.
+    scale
+        float32: ``f32(f32(sa * sb) / sy)``.
+    lo, hi
+        As for :class:`Linear`.
+    """
+
+    arity: ClassVar[int | None] = 2
+    groups: int
+    depth: int
+    transposed: bool
+    scale: np.float32
+    lo: int
+    hi: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -333,6 +360,11 @@ def output_shape(node: Node, inputs: list[Tensor]) -> tuple[int, int, int]:
                 window_count(w, node.kernel[1], node.strides[1], dilations[1], left, right),
                 channels,
             )
+        case MatMul():
+            run = node.groups * node.depth
+            if any(t.elements % run for t in inputs):
+                raise ValueError(f"node {node.name}: its inputs must have multiples of {run} elements")
+            return inputs[0].elements // run, node.groups, inputs[1].elements // run
         case GlobalAveragePool():
             return 1, 1, c
         case Concat():

@@ -6,7 +6,6 @@ import math
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from fractions import Fraction
 from itertools import groupby
@@ -23,6 +22,7 @@ from .hardware.board_top import board_files
 from .hardware.devices import Device, Route, device_of
 from .hardware.link import BAUD, LinkParams, link_params
 from .hardware.link_buffers import ring_contents
+from .hardware.place_and_route import EndlessError, Progress, place_and_route, remedy
 from .hardware.placeholders import Rom, with_placeholders
 from .hardware.tools import find_tool, run_tool
 from .hardware.vendor_project import estimate, write_project
@@ -32,11 +32,9 @@ from .results import AsicResult, BitstreamResult, PathPart, ProjectResult
 
 __all__ = ["bitstream"]
 
-Progress = Callable[[str, float], None]
 PASSES = (carry, memories, multipliers, fanout)
 MANIFEST = "bitstream.json"
 SEEDS = 3
-ITERATIONS = 200  #: of a router; who takes more does not end
 SMALL = {"input_buffer": 512, "output_buffer": 256}  #: of the link where block RAMs have 4 kbit: one each
 
 
@@ -149,7 +147,7 @@ def _bitstream(
         (work / "top.il").write_text(files.rtlil)
         (work / "constraints").write_text(files.constraints)
         (work / "accelerator.v").write_text(text)
-        used, report, seed = _routed(device, board, work, mhz, seeds, log, progress)
+        used, report, seed = _routed(device, board, work, mhz, seeds, remedy(manifest, board), log, progress)
         progress("packing", 0.0)
         if device.fill:
             configuration = work / "configuration"
@@ -187,11 +185,11 @@ def _without_contents(verilog: str, params: LinkParams) -> tuple[str, tuple[Rom,
 
 
 def _routed(
-    device: Device, board: Board, work: Path, mhz: float, seeds: int, log: Path, progress: Progress
+    device: Device, board: Board, work: Path, mhz: float, seeds: int, less: str, log: Path, progress: Progress
 ) -> tuple[Resources, dict[str, Any], int]:
     """Synthesise and place ``work/accelerator.v`` with its top; the best of the ``seeds`` as ``work/configuration``.
 
-    Returns what the netlist takes, nextpnr's report, the seed.
+    ``less``: how to build less hardware. Returns what the netlist takes, nextpnr's report, the seed.
     """
     sources = [(work / n).read_text() for n in ("accelerator.v", "top.il", "constraints")]
     tools = [find_tool(tool).version for tool in ("yosys", device.place_and_route)]
@@ -216,12 +214,12 @@ def _routed(
                     shutil.copy(entry / file.name, work)
             else:
                 if not (work / route.netlist).exists():
-                    _synthesise(device, board, work, log, progress)
+                    _synthesise(device, board, work, less, log, progress)
                 for file in files[:2]:
                     file.unlink(missing_ok=True)  # of the seed before
                 try:
-                    run_tool(device.place_and_route, device.route_arguments(route), work, log, _Steps(route, progress))
-                except _EndlessError:
+                    place_and_route(device, board, route, work, less, log, progress)
+                except EndlessError:
                     continue
                 if not files[0].exists() or not _json(files[1], device.place_and_route, log):
                     raise _nothing(device.place_and_route, "configuration", log)
@@ -241,7 +239,7 @@ def _routed(
     )
 
 
-def _synthesise(device: Device, board: Board, work: Path, log: Path, progress: Progress) -> None:
+def _synthesise(device: Device, board: Board, work: Path, less: str, log: Path, progress: Progress) -> None:
     """``work/netlist.json``, and what it takes in ``work/used.json``; ``HwgenError`` where that is more than there is."""
     progress("synthesis", 0.0)
     script = f"read_verilog accelerator.v; read_rtlil top.il; {device.synthesis} -top top -json netlist.json"
@@ -255,38 +253,9 @@ def _synthesise(device: Device, board: Board, work: Path, log: Path, progress: P
         if needed > there
     ]
     if over:
-        raise HwgenError(
-            f"the design does not fit {board.name} after synthesis: {', '.join(over)}; "
-            "build it again with less hardware (hwgen build --target-fps N) or for a larger board"
-        )
+        raise HwgenError(f"the design does not fit {board.name} after synthesis: {', '.join(over)}; {less}")
     (work / "netlist.json").write_text(json.dumps(netlist))
     (work / "used.json").write_text(json.dumps(asdict(used)))
-
-
-class _EndlessError(Exception):
-    """The router finds no ways that are all short enough."""
-
-
-class _Steps:
-    """Progress, as nextpnr's messages tell it; ``_EndlessError`` where it goes round in circles."""
-
-    def __init__(self, route: Route, progress: Progress):
-        self.route, self.progress = route, progress
-
-    def __call__(self, line: str) -> None:
-        if found := re.search(r"at iteration #(\d+), type ALL", line):
-            self._tell("placing", int(found[1]) / 25)
-        elif "simulated annealing" in line:
-            self._tell("placing", 0.95)
-        elif found := re.search(r"iter=(\d+) steplen", line):
-            self._tell("placing", int(found[1]) / 400)
-        elif found := re.search(r"iter=(\d+) wires", line):
-            self._tell("routing", int(found[1]) / 30)
-            if self.route.insist and int(found[1]) > ITERATIONS:
-                raise _EndlessError
-
-    def _tell(self, step: str, share: float) -> None:
-        self.progress(f"{step}, seed {self.route.seed}", min(share, 0.95))
 
 
 def _json(path: Path, tool: str, log: Path) -> dict[str, Any]:

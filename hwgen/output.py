@@ -10,7 +10,7 @@ from typing import IO
 
 from .errors import HwgenError
 
-__all__ = ["MANIFEST", "MARKER", "MODEL", "OutputFolder", "read_manifest", "read_verilog"]
+__all__ = ["MANIFEST", "MARKER", "MODEL", "OutputFolder", "module_of", "read_manifest", "read_verilog"]
 
 MANIFEST = "design.json"
 MODEL = "model.onnx"  #: the quantised network, kept in the output folder
@@ -36,6 +36,11 @@ def read_manifest(folder: Path, name: str = MANIFEST) -> dict:
             f"{folder} was made by another version of hwgen (format {manifest[MARKER]}, not {FORMAT}): build it again"
         )
     return manifest
+
+
+def module_of(manifest: dict) -> str:
+    """The accelerator's module, in a file of that name: the network's name, but for an engine with external memory."""
+    return manifest.get("module", manifest["name"])
 
 
 def read_verilog(folder: Path, name: str) -> str:

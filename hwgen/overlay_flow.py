@@ -19,20 +19,23 @@ from .errors import HwgenError
 from .expected import expected_tensors
 from .frontend import import_model, load_onnx
 from .graph import ArgMax, Graph, Softmax
-from .hardware.emit import emit
+from .hardware.emit import emit, type_entry
 from .inputs import VECTOR_FRAMES, Frames, host_outputs, random_frames
 from .mapping.operators import operator
 from .output import FORMAT, MANIFEST, MARKER, MODEL, OutputFolder
 from .overlay.candidates import BUSES
 from .overlay.compiled import Compiled, data_bytes, engine_hash, image_of, layers
+from .overlay.driver_notes import driver_notes
 from .overlay.engine import Engine
 from .overlay.isa import WORD, disassemble
 from .overlay.lower import compile_graph
 from .overlay.on_chip import ON_CHIP, on_chip
 from .overlay.pictures import draw
+from .overlay.resources import engine_resources
 from .overlay.shape import Choice, Wish, engine_for
+from .overlay.simulation import NAME, verilog
 from .overlay.simulation import simulate as run_program
-from .overlay.simulation import verilog
+from .overlay.soc_top import SOC_NAME, design_id, soc_verilog
 from .overlay.timing import MemoryTiming, predict
 from .reference import run_graph
 from .results import OverlayBuildResult, OverlayLayer, OverlaySimulateResult
@@ -82,7 +85,7 @@ def build_overlay(
             )
         else:
             tell("writing Verilog", 0.0)
-            (fresh / "overlay.v").write_text(verilog(engine))
+            (fresh / f"{NAME}.v").write_text(verilog(engine))
             image, program = image_of(compiled.program, compiled.external)
             (fresh / IMAGE).write_bytes(image)
             manifest = {
@@ -90,16 +93,30 @@ def build_overlay(
                 "name": graph.name,
                 "board": board_file.name,
                 **about,
+                "module": NAME,
+                "design_id": design_id(engine).hex(),
                 "image": {
                     "crc32": zlib.crc32(image),
                     "bytes": len(image),
                     "program": program,
                     "instructions": len(compiled.program),
                 },
-                "regions": {name: asdict(region) for name, region in compiled.regions.items()},
-                "figures": {"latency_cycles": result.latency_cycles, "external_bytes": result.external_bytes},
+                "input": {"tensor": head.input},
+                "output": {"tensor": head.output, "host": [node.name for node in tail.nodes] if tail else []},
+                "regions": {
+                    name: asdict(region) | {"type": type_entry(head.tensors[name].type)}
+                    for name, region in compiled.regions.items()
+                },
+                "figures": {
+                    "latency_cycles": result.latency_cycles,
+                    "external_bytes": result.external_bytes,
+                    "resources": asdict(engine_resources(engine, board.memories)),
+                },
             }
             (fresh / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+            if board.flow == "verilog":
+                (fresh / f"{SOC_NAME}.v").write_text(soc_verilog(engine))
+                (fresh / "README.md").write_text(driver_notes(manifest))
         (fresh / "program.txt").write_text(disassemble(compiled.program))
         draw(head, compiled, memory, fresh)
         (fresh / "report.md").write_text(_report(graph.name, result))
@@ -233,11 +250,11 @@ def _tail(tail: Graph | None, graph: Graph, output: np.ndarray) -> dict[str, np.
 def _check_image(folder: Path, manifest: dict[str, Any], engine: Engine, compiled: Compiled) -> None:
     try:
         image = (folder / IMAGE).read_bytes()
-        text = (folder / "overlay.v").read_text()
+        text = (folder / f"{NAME}.v").read_text()
     except OSError as error:
         raise HwgenError(f"cannot read {error.filename}: {error.strerror}; build it again") from error
     if manifest["engine_hash"] != engine_hash(engine) or text != verilog(engine):
-        raise HwgenError(f"the program of {folder} is for another engine than overlay.v there; build it again")
+        raise HwgenError(f"the program of {folder} is for another engine than {NAME}.v there; build it again")
     if zlib.crc32(image) != manifest["image"]["crc32"] or image != image_of(compiled.program, compiled.external)[0]:
         raise HwgenError(f"{folder / IMAGE} is damaged: its checksum is not that of the build; build it again")
 

@@ -77,12 +77,10 @@ def test_bitstream(made):
     assert not (folder / "bitstream.log").exists()
 
 
-def test_again_from_the_cache(made, tmp_path, monkeypatch):
+def test_again_from_the_cache(made, tmp_path):
     """The same design elsewhere: nothing is synthesised or placed again."""
-    ran = []
-    monkeypatch.setattr("hwgen.implementation.run_tool", lambda name, *rest: ran.append(name) or tools.run_tool(name, *rest))
     again = bitstream(emitted(tmp_path / "tiny"))
-    assert ran == ["icepack"]
+    assert re.findall(r"^\$ (\S+)", (tmp_path / "tiny/bitstream/log.txt").read_text(), re.M) == ["icepack"]
     assert Path(again.bitstream).read_bytes() == Path(made[0].bitstream).read_bytes()
 
 
@@ -163,6 +161,9 @@ REPORT = '{"fmax": {"clk": {"achieved": 41.7, "constraint": %d}}, "critical_path
 YOSYS = """echo '{"modules": {"top": {"cells": {}}}}' > netlist.json"""
 NEXTPNR = f"echo {'configured' * 9} > configuration; echo '{REPORT % 40}' > report.json"
 PACK = 'cp configuration "$4"'
+LESS = (  # 81 MHz, 60 cycles
+    "build it again with less hardware (hwgen build --target-fps N below 1350000.0, --objective area) or for a larger board"
+)
 
 
 @pytest.fixture
@@ -216,8 +217,7 @@ def contents(folder):
         ),
         (
             {"yosys": f"echo '{json.dumps(TOO_MUCH)}' > netlist.json"},
-            "the design does not fit tang-primer-20k after synthesis: dsp needs 60, available 48; "
-            "build it again with less hardware (hwgen build --target-fps N) or for a larger board",
+            f"the design does not fit tang-primer-20k after synthesis: dsp needs 60, available 48; {LESS}",
         ),
     ],
 )
@@ -232,6 +232,21 @@ def test_tools_fail(hwgen, fakes, scripts, message):
     assert after == before
 
 
+@pytest.mark.parametrize(
+    ("constraint", "achieved", "met"),
+    [(82.62, 82, True), (82.62, 81, True), (82.62, 80.9, False), (27, 26.9, False), (27, 27, True)],
+)
+def test_asked_for_more_than_needed(fakes, constraint, achieved, met):
+    """81 MHz are needed: more may be asked of the router, and missed; a slower clock has a constraint of its own."""
+    make, folder, _ = fakes
+    make(nextpnr=NEXTPNR.replace('41.7, "constraint": 40', f'{achieved}, "constraint": {constraint}'))
+    if met:
+        assert bitstream(folder).fmax_mhz == achieved
+    else:
+        with pytest.raises(HwgenError, match=rf"^timing is not met: 81 MHz asked for, {achieved} MHz reached "):
+            bitstream(folder)
+
+
 def test_a_router_that_does_not_end(hwgen, fakes):
     """It is stopped, and runs once more without insisting."""
     make, folder, _ = fakes
@@ -243,6 +258,76 @@ def test_a_router_that_does_not_end(hwgen, fakes):
     assert err.startswith("error: timing is not met: 81 MHz asked for, 41.7 MHz reached with the best of 2 seeds")
     log = (folder / "bitstream.log").read_text()
     assert re.findall(r"^iter=(\d+) wires", log, re.M) == ["201", "202", "201"]
+
+
+#: Lines of nextpnr's logs; their numbers are changed.
+BEFORE = r"""Info: Logic utilisation before packing:
+Info:     Total LUT4s:     90000/83640   107%
+"""
+USED = r"""Info: Device utilisation:
+Info: \t         ICESTORM_LC:    {}/   5280   103%
+Info: \t        ICESTORM_RAM:      25/     30    83%
+Info: \t               SB_GB:       8/      8   100%
+Info: \t        ICESTORM_DSP:       8/      8   100%
+Info: \t              SB_I2C:       0/      2     0%
+
+Info: Placed 5 cells based on constraints.
+"""
+GOWIN = r"""Info: \t                LUT4:   21500/  20736   103%
+Info: \t                 DFF:   21500/  15552   138%
+Info: \t               BSRAM:       0/     46     0%
+
+Info: Placed 0 cells based on constraints.
+"""
+ECP5 = r"""Info: \t          MULT18X18D:     157/    156   100%
+Info: \t        TRELLIS_COMB:   81131/  83640    97%
+
+Info: Creating initial placement ...
+"""
+REGION = "ERROR: Failed to expand region (0, 0) |_> (25, 31) of 5322 ICESTORM_LCs"
+CELLS = "(logic cells: a look-up table, a flip-flop or both)"
+
+
+@pytest.mark.parametrize(
+    ("said", "over"),
+    [
+        (USED.format(5281), f"ICESTORM_LC needs 5281, available 5280 {CELLS}"),
+        (GOWIN, "LUT4 needs 21500, available 20736 (look-up tables), DFF needs 21500, available 15552 (flip-flops)"),
+        (BEFORE + ECP5, "MULT18X18D needs 157, available 156"),
+    ],
+)
+def test_full_device(hwgen, fakes, said, over):
+    """Nextpnr is not waited for; the log has all that it said until then."""
+    make, folder, before = fakes
+    make(nextpnr=f"printf '{said.replace('%', '%%')}'; sleep 1000")
+    log = folder / "bitstream.log"
+    message = (
+        f"error: the design does not fit tang-primer-20k as nextpnr-himbaechel packs it: {over}; {LESS}\nwhole log: {log}\n"
+    )
+    assert hwgen("bitstream", folder) == (2, "", message)
+    after = contents(folder)
+    assert said.partition("\n\n")[0].replace(r"\t", "\t") in after.pop("bitstream.log").decode()
+    assert after == before
+
+
+@pytest.mark.parametrize(("cells", "crowded"), [(5122, True), (5121, False)])
+def test_nearly_full_device(fakes, cells, crowded):
+    """What may be the reason is named where nextpnr fails, and only there."""
+    make, folder, before = fakes
+    used = USED.format(cells)
+    printing = f"printf '{used.replace('%', '%%')}'"
+    make(nextpnr=f"{printing}; echo '{REGION}'; exit 255")
+    with pytest.raises(HwgenError) as caught:
+        bitstream(folder)
+    why = f"the design leaves hardly any room on tang-primer-20k: ICESTORM_LC needs {cells}, available 5280 {CELLS}; {LESS}\n"
+    said = used.replace(r"\t", "\t") + REGION
+    failed = f"nextpnr-himbaechel failed (exit code 255):\n{said}\nwhole log: {folder}/bitstream.log"
+    assert str(caught.value) == crowded * why + failed
+    after = contents(folder)
+    assert said in after.pop("bitstream.log").decode()
+    assert after == before
+    make(nextpnr=f"{printing}; {NEXTPNR}")
+    assert bitstream(folder).timing_met
 
 
 def test_clocks(hwgen, fakes):

@@ -8,13 +8,14 @@ import numpy as np
 import onnx
 import pytest
 
+from hwgen import implementation
 from hwgen.board import load_board
 from hwgen.choosing import choose, choose_again
 from hwgen.errors import HwgenError
 from hwgen.flow import build as build_folder
 from hwgen.flow import expected_tensors, simulate
 from hwgen.frontend import import_model
-from hwgen.hardware import tools
+from hwgen.hardware import place_and_route, tools
 from hwgen.hardware.emit import emit, verilog
 from hwgen.hardware.placeholders import differing_module, with_placeholders
 from hwgen.implementation import bitstream
@@ -100,7 +101,8 @@ def test_bitstream_in_seconds(tmp_path, monkeypatch):
     """A retrained network takes the first one's place-and-route."""
     monkeypatch.setenv("HWGEN_CACHE", str(tmp_path / "cache"))
     ran = []
-    monkeypatch.setattr("hwgen.implementation.run_tool", lambda name, *rest: ran.append(name) or tools.run_tool(name, *rest))
+    for module in (implementation, place_and_route):
+        monkeypatch.setattr(module, "run_tool", lambda name, *rest: ran.append(name) or tools.run_tool(name, *rest))
     model = build(SMALL)
     _, folder = built(tmp_path, model, "first", board="icebreaker", retrainable=True)
     _, there = built(tmp_path, retrained(model, 1), "second", like=folder)

@@ -12,6 +12,7 @@ from ..graph import (
     Concat,
     Conv,
     Dense,
+    MatMul,
     QuantType,
     Softmax,
 )
@@ -33,6 +34,8 @@ def finish(b: Builder, p: Pending, out: QuantType) -> Activation:
     match node.op_type:
         case "Conv":
             return _conv(b, p, out)
+        case "MatMul" if isinstance(p.inputs[1], Activation):
+            return _product(b, p, out)
         case "Gemm" | "MatMul":
             return _dense(b, p, out)
         case "Add":
@@ -149,19 +152,85 @@ def _dense(b: Builder, p: Pending, out: QuantType) -> Activation:
     axis = 0 if transposed else 1
     weights, channel_scale = _weights(p.inputs[1], "weights", axis, p.inputs[1].integers.shape[axis])
     weights = weights if transposed else weights.T
-    if x.order.shape[-1] != x.order.size or weights.shape[1] != x.order.size:
+    if weights.shape[1] != x.order.shape[-1]:
         raise UnsupportedError(
-            f"an input of shape {x.order.shape} must be one vector of {weights.shape[1]} elements", "flatten it first"
+            f"an input of shape {x.order.shape} must have rows of {weights.shape[1]} elements", "export the model again"
         )
     if not len(weights):
         raise UnsupportedError("it must have outputs", "export the model again")
     accumulator, scale = _scales(b.type(x), channel_scale, out)
     lo, hi = bounds(p, out)
-    columns = np.empty_like(weights)
-    columns[:, x.order.ravel()] = weights
     bias = _bias(p.bias or (p.inputs[2] if len(p.inputs) > 2 else None), accumulator)
-    name = b.add(Dense, "dense", (x.tensor,), out, names(p), weights=columns, bias=bias, scale=scale, lo=lo, hi=hi)
-    return Activation(tensor=name, order=np.arange(len(weights)).reshape(*x.order.shape[:-1], -1), real=False)
+    fields = {"bias": bias, "scale": scale, "lo": lo, "hi": hi}
+    across, order = _rows(x, b.shape(x))
+    columns = np.empty_like(weights)
+    columns[:, order] = weights
+    if x.order.shape[-1] == x.order.size:
+        name = b.add(Dense, "dense", (x.tensor,), out, names(p), weights=columns, **fields)
+    else:  # each row is the window of a position
+        kernel = columns.reshape(len(weights), 1, across, -1).transpose(0, 3, 1, 2)
+        name = b.add(Conv, "conv", (x.tensor,), out, names(p), weights=kernel, kernel=(1, across), **fields)
+    made = np.arange(b.tensors[name].elements).reshape(*x.order.shape[:-1], -1)
+    return Activation(tensor=name, order=made, real=False)
+
+
+def _rows(x: Activation, hwc: tuple[int, int, int]) -> tuple[int, np.ndarray]:
+    """Rows of a matrix of which each is a row of the image, or a pixel: how many pixels, and the order of their elements."""
+    height, width, channels = hwc
+    rows = x.order.reshape(-1, x.order.shape[-1])
+    order = rows[0] % rows.shape[1]
+    across = {(1, x.order.size): width, (height, width * channels): width, (height * width, channels): 1}.get(rows.shape)
+    if across is None or (rows != np.arange(len(rows))[:, None] * rows.shape[1] + order).any():
+        raise UnsupportedError(
+            f"rows of its input of shape {x.order.shape} must be pixels or rows of a (rows, columns, channels) tensor {hwc}",
+            "flatten it first, or transpose it so that channels come last",
+        )
+    return across, order
+
+
+def _product(b: Builder, p: Pending, out: QuantType) -> Activation:
+    """MatMul of two activations: the axes before the last two are groups."""
+    x, y = p.inputs
+    first, second = b.type(x), b.type(y)
+    if p.bias is not None:
+        raise UnsupportedError(
+            "a bias of a product of two activations is not supported", "quantise the product before it is added"
+        )
+    if out.integer != first.integer or (first.integer.signed and not second.integer.signed):
+        kinds = f"{first.integer}, {second.integer} and {out.integer}"
+        raise UnsupportedError(
+            f"ONNX Runtime multiplies {kinds} (inputs and output) in floating point",
+            "quantise all three to int8, or all to uint8",
+        )
+    ranks = [v.order.ndim for v in (x, y)]
+    heads = [tuple(d for d in v.order.shape[:-2] if d > 1) for v in (x, y)]
+    if min(ranks) < 2 or heads[0] != heads[1]:
+        raise UnsupportedError(f"its inputs {x.order.shape} and {y.order.shape} must be as many matrices", "do not broadcast")
+    left, right = (v.order.reshape(-1, *v.order.shape[-2:]) for v in (x, y))
+    groups, rows, depth = left.shape
+    columns = right.shape[-1]
+
+    def cut(*axes: int, shape: tuple[int, int, int]) -> np.ndarray:
+        return np.arange(np.prod(shape)).reshape(shape).transpose(axes)
+
+    plain, transposed = cut(1, 0, 2, shape=(depth, groups, columns)), cut(1, 2, 0, shape=(columns, groups, depth))
+    fits = (right == plain).all() or (right == transposed).all()
+    if not fits or (left != cut(1, 0, 2, shape=(rows, groups, depth))).any():
+        raise UnsupportedError(
+            f"its inputs {b.shape(x)} and {b.shape(y)} (rows, columns, channels) must hold each matrix's rows, or the second "
+            "one's columns, as parts of rows or pixels",
+            "split heads off the channels, by Reshape and Transpose behind a layer of all heads",
+        )
+    _, scale = _scales(first, np.array([second.scale], np.float32), out)
+    lo, hi = bounds(p, out)
+    name = b.add(
+        MatMul, "matmul", (x.tensor, y.tensor), out, names(p), groups=groups, depth=depth,
+        transposed=bool((right != plain).any()), scale=scale[0], lo=lo, hi=hi,
+    )  # fmt: skip
+    made = cut(1, 0, 2, shape=(rows, groups, columns))
+    return Activation(
+        tensor=name, order=made.reshape(*max(x.order.shape[:-2], y.order.shape[:-2], key=len), rows, columns), real=False
+    )
 
 
 def concat(b: Builder, node: onnx.NodeProto, inputs: tuple[Activation, ...], out: QuantType) -> Activation:

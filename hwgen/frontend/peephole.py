@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..graph import Add, AveragePool, Conv, Graph, Linear, Node, Pad, Table
+from ..graph import Add, AveragePool, Conv, Graph, Linear, MatMul, Node, Pad, Table
 
 __all__ = ["simplify"]
 
@@ -27,7 +27,11 @@ def _fold_clamp(graph: Graph) -> Graph | None:
     """Linear or Add -> Table that clamps: the bounds become the sum's."""
     for table in graph.nodes:
         source = graph.producer(table.inputs[0])
-        if not isinstance(table, Table) or not isinstance(source, Linear | Add) or len(graph.consumers(source.output)) > 1:
+        if (
+            not isinstance(table, Table)
+            or not isinstance(source, Linear | MatMul | Add)
+            or len(graph.consumers(source.output)) > 1
+        ):
             continue
         type = graph.tensors[source.output].type
         if type != graph.tensors[table.output].type or source.output == graph.output:

@@ -93,6 +93,8 @@ class Walk:
                     waiting.append((node.output[0], array_out))
                 elif node.op_type in ("QuantizeLinear", "DequantizeLinear", *ELEMENTWISE):
                     waiting.append((node.output[0], array))
+                elif node.op_type == "MatMul" and array.ndim > 1:  # rows of channels
+                    views.append(array.reshape(1, -1, array.shape[-1], 1).transpose(0, 2, 1, 3))
                 else:
                     views.append(array)
         return views
@@ -195,7 +197,8 @@ class Walk:
             case op if op in ELEMENTWISE:
                 return self._elementwise(node, inputs)
             case op if op in OPERATORS:
-                data = inputs if op == "Concat" else inputs[:1]
+                dynamic = op == "MatMul" and len(inputs) == 2 and not isinstance(inputs[1], Weights | Constant)
+                data = inputs if op == "Concat" or dynamic else inputs[:1]
                 for i in data:
                     must_be_real(node, i)
                 return Pending(kind="operator", nodes=(node,), inputs=tuple(inputs), shape=())

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HwgenError
-from ..output import read_manifest, read_verilog
+from ..output import module_of, read_manifest, read_verilog
 from .tools import find_tool, run_tool
 
 __all__ = ["GATES", "AsicArea", "asic_area"]
@@ -114,7 +114,7 @@ def asic_area(folder: Path, log: Path, liberty: Path | None = None, netlist: Pat
     HwgenError
         If the folder is not hwgen's, yosys is missing or fails, or the Liberty file is absent, malformed or has no flip-flop.
     """
-    name = read_manifest(folder)["name"]
+    name = module_of(read_manifest(folder))
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         area: float | None

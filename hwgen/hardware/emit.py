@@ -15,7 +15,7 @@ from ..streams import Stream
 from .top import Top, check_design, wires
 from .verilog import check_name, convert
 
-__all__ = ["VECTORS", "emit", "manifest", "verilog"]
+__all__ = ["VECTORS", "emit", "manifest", "type_entry", "verilog"]
 
 VECTORS = "vectors.npz"
 
@@ -99,12 +99,13 @@ def _link(design: Design, link: Link) -> dict[str, Any]:
 def _tensor(tensor: Tensor) -> dict[str, Any]:
     return {
         "shape": tensor.shape,
-        "type": _type(tensor.type),
+        "type": type_entry(tensor.type),
         "aliases": [{"name": alias.name} | _layout(alias.layout) for alias in tensor.aliases],
     }
 
 
-def _type(type: QuantType) -> dict[str, Any]:
+def type_entry(type: QuantType) -> dict[str, Any]:
+    """What a manifest says of a tensor's type."""
     return {"integer": str(type.integer), "scale": type.scale, "zero_point": type.zero_point}
 
 

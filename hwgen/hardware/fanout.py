@@ -17,7 +17,7 @@ __all__ = ["limit_fanout"]
 
 REGISTERS = 64  #: registers that one cell enables or resets
 BLOCKS = 4  #: multipliers or memories that one cell drives: these lie in few rows of the device, far from each other
-LOGIC = 32  #: other cells that one register drives; a look-up table drives any number
+LOGIC = 16  #: other cells that one register drives; a look-up table drives any number
 DRIVERS = {"TRELLIS_FF": "Q", "LUT4": "Z"}
 CONTROLS = ("CE", "LSR")
 WIDE = ("MULT18X18D", "DP16KD", "PDPW16KD")

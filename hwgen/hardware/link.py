@@ -88,8 +88,16 @@ def link_params(folder: Path, cycles_per_bit: Fraction | float, **buffers: int) 
 
 
 def interface(folder: Path) -> dict[str, Any]:
-    """Of the accelerator in ``folder``: its ``name``, and what :class:`LinkParams` says of it."""
+    """Of the accelerator in ``folder``: its ``name``, and what :class:`LinkParams` says of it.
+
+    ``HwgenError`` where it has no streams of frames: an overlay with external memory.
+    """
     manifest = read_manifest(folder)
+    if "image" in manifest:
+        raise HwgenError(
+            f"{folder} has an overlay with external memory, which only a system on chip connects with it: "
+            "build it with --on-chip, or for a board with a project for Vivado (hwgen boards)"
+        )
     path = folder / f"{manifest['name']}.v"
     try:
         text = path.read_bytes()

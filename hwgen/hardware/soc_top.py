@@ -1,7 +1,6 @@
 """The accelerator for a system on chip: AXI4-Stream for data, AXI4-Lite for control."""
 
 from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,10 @@ from amaranth import ClockDomain, ClockSignal, Instance, Module, Mux, ResetInser
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .axi_lite import AxiLite, axi_lite_members
-from .link import RESET_CYCLES, interface
+from . import registers
+from .axi_lite import axi_lite_members
+from .link import interface
+from .registers import HeldReset, RegisterMap, add_registers, id_words
 from .verilog import convert
 
 __all__ = ["VERSION", "Counters", "Register", "SocParams", "SocTop", "soc_verilog"]
@@ -18,24 +19,24 @@ __all__ = ["VERSION", "Counters", "Register", "SocParams", "SocTop", "soc_verilo
 VERSION = 1  #: of the registers
 
 
-class Register(IntEnum):
-    """Byte addresses of the registers, 32 bits each. A write to one that is only read is answered with SLVERR."""
+class Register(RegisterMap):
+    """Byte addresses of the registers."""
 
-    ID_LOW = 0x00  #: first four bytes of the SHA-256 of the accelerator's Verilog, the first lowest
-    ID_HIGH = 0x04  #: the next four
-    VERSION = 0x08  #: of this list
-    CONTROL = 0x0C  #: to read and write. Bit 0: enable. Bit 1: reset; says 1 while the reset goes on
-    STATUS = 0x10  #: bit 0: busy, a frame has begun to come in and not left
-    FRAMES_IN = 0x14  #: frames whose last word has come, modulo 2^32
-    FRAMES_OUT = 0x18  #: frames whose last word has left, modulo 2^32
-    LATENCY = 0x1C  #: cycles from a frame's first word in to its last word out, of the latest frame that was measured
-    INTERVAL = 0x20  #: cycles from the last word out of the last frame but one to that of the last one; 0 before
-    CYCLES_LOW = 0x24  #: cycles since reset; a read holds the upper half
-    CYCLES_HIGH = 0x28  #: the upper half, as it was when the lower one was read
-    INPUT_BYTES = 0x2C  #: of an input word
-    INPUT_WORDS = 0x30  #: of a frame
-    OUTPUT_BYTES = 0x34
-    OUTPUT_WORDS = 0x38
+    ID_LOW = registers.ID_LOW
+    ID_HIGH = registers.ID_HIGH
+    VERSION = registers.VERSION
+    CONTROL = 0x0C, "bit 0: enable; bit 1: reset, says 1 while the reset goes on", True
+    STATUS = 0x10, "bit 0: busy, a frame has begun to come in and not left"
+    FRAMES_IN = 0x14, "frames whose last word has come, modulo 2^32"
+    FRAMES_OUT = 0x18, "frames whose last word has left, modulo 2^32"
+    LATENCY = 0x1C, "cycles from a frame's first word in to its last word out, of the latest frame that was measured"
+    INTERVAL = 0x20, "cycles from the last word out of the last frame but one to that of the last one; 0 before"
+    CYCLES_LOW = 0x24, "cycles since reset; a read holds the upper half"
+    CYCLES_HIGH = 0x28, "the upper half, as it was when the lower one was read"
+    INPUT_BYTES = 0x2C, "of an input word"
+    INPUT_WORDS = 0x30, "of a frame"
+    OUTPUT_BYTES = 0x34, "of an output word"
+    OUTPUT_WORDS = 0x38, "of a frame"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +63,7 @@ class SocParams:
     output_words: int
 
     def __post_init__(self) -> None:
-        if len(self.design_id) != 8:
-            raise ValueError(f"design_id must have 8 bytes, not {len(self.design_id)}")
+        id_words(self.design_id)
         for name in ("input_bytes", "input_words", "output_bytes", "output_words"):
             if not 0 < getattr(self, name) < 1 << 32:
                 raise ValueError(f"{name} must be in 1..{(1 << 32) - 1}, not {getattr(self, name)!r}")
@@ -158,12 +158,8 @@ class SocTop(wiring.Component):
         m.domains.sync = ClockDomain()
         m.d.comb += [ClockSignal().eq(self.aclk), ResetSignal().eq(~self.aresetn)]
         enable = Signal()
-        hold = Signal(range(RESET_CYCLES + 1), init=RESET_CYCLES)
-        reset = Signal(init=1)
-        m.d.sync += reset.eq(hold > 1)
-        with m.If(hold != 0):
-            m.d.sync += hold.eq(hold - 1)
-
+        m.submodules.held = held = HeldReset()
+        reset = held.reset
         m.submodules.counters = counters = ResetInserter(reset)(Counters(p))
         accept = Signal()
         tready = Signal()
@@ -191,14 +187,11 @@ class SocTop(wiring.Component):
             o_m_axis_tlast=self.m_axis_tlast,
         )
 
-        m.submodules.bus = bus = AxiLite()
-        for port, member in axi_lite_members().items():
-            inner, outer = getattr(bus, port), getattr(self, port)
-            m.d.comb += inner.eq(outer) if member.flow is In else outer.eq(inner)
         high = Signal(32)
+        id_low, id_high = id_words(p.design_id)
         values: dict[Register, Value | int] = {
-            Register.ID_LOW: int.from_bytes(p.design_id[:4], "little"),
-            Register.ID_HIGH: int.from_bytes(p.design_id[4:], "little"),
+            Register.ID_LOW: id_low,
+            Register.ID_HIGH: id_high,
             Register.VERSION: VERSION,
             Register.CONTROL: enable | reset << 1,
             Register.STATUS: counters.busy,
@@ -213,20 +206,13 @@ class SocTop(wiring.Component):
             Register.OUTPUT_BYTES: p.output_bytes,
             Register.OUTPUT_WORDS: p.output_words,
         }
-        with m.Switch(bus.read_address):
-            for register, value in values.items():
-                with m.Case(register >> 2):
-                    m.d.comb += bus.read_data.eq(value)
-            with m.Default():
-                m.d.comb += bus.read_error.eq(1)
+        bus = add_registers(m, self, values)
         with m.If(bus.read & (bus.read_address == Register.CYCLES_LOW >> 2)):
             m.d.sync += high.eq(counters.cycles[32:])
-        control = bus.write_address == Register.CONTROL >> 2
-        m.d.comb += bus.write_error.eq(~control)
-        with m.If(bus.write & control & bus.write_strobe[0]):
+        control = Register.CONTROL.written(bus) & bus.write_strobe[0]
+        m.d.comb += held.start.eq(control & bus.write_data[1])
+        with m.If(control):
             m.d.sync += enable.eq(bus.write_data[0])
-            with m.If(bus.write_data[1]):
-                m.d.sync += [hold.eq(RESET_CYCLES), reset.eq(1)]
         return m
 
 

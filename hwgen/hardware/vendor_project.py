@@ -12,7 +12,7 @@ from amaranth import Const, Instance, Module, Signal
 from ..board import Board, board_of
 from ..cost import Resources
 from ..errors import HwgenError
-from ..output import read_manifest, read_verilog
+from ..output import module_of, read_manifest, read_verilog
 from .board_top import BoardTop
 from .link import BAUD, link_params
 from .pll import nearest
@@ -45,7 +45,7 @@ CELLS = {
 _SOC_TCL = """\
 # Made by hwgen: vivado -mode batch -source {script}
 create_project -force -part {part} {top}
-add_files {{{name}.v {top}.v}}
+add_files {{{module}.v {top}.v}}
 read_xdc {top}.xdc
 synth_design -top {top} -mode out_of_context
 report_utilization -hierarchical -file {top}_utilization_synth.rpt
@@ -76,11 +76,17 @@ Made by hwgen. With AMD Vivado on PATH, in this folder:
 {outcome}
 """
 _SOC_README = """\
-It places and routes `{top}`, the accelerator with AXI4-Stream data and AXI4-Lite control, for {mhz:g} MHz by itself,
+It places and routes `{top}`, {what}, for {mhz:g} MHz by itself,
 without pins and so without a bitstream: `{top}.dcp`, `{top}_utilization.rpt`, `{top}_timing.rpt`.
 
-For a system add `{name}.v` and `{top}.v` to its project, and `{top}` to its block design (Add Module). `{top}.xdc`
+For a system add `{module}.v` and `{top}.v` to its project, and `{top}` to its block design (Add Module). {wires}`{top}.xdc`
 is for this project alone: in a system the clock comes from elsewhere."""
+_STREAMS = {"what": "the accelerator with AXI4-Stream data and AXI4-Lite control", "wires": ""}
+_MEMORY = {
+    "what": "the engine with AXI4-Lite control and an AXI4 port for memory",
+    "wires": "`s_axi` is\nfor the processor's port for registers, `m_axi` for a port of its memory, `interrupt` for one of its "
+    "interrupts;\n`../README.md` has registers and memory for the driver. ",
+}
 _BOARD_README = """\
 It makes `{top}.bit`: the accelerator at the serial line of the board's USB connector ({baud} baud), {mhz:g} MHz; if
 timing is not met it stops with an error instead. With the bitstream on the board, `hwgen run` talks to it."""
@@ -146,7 +152,8 @@ def write_project(folder: Path, into: Path, clock_mhz: float | None = None) -> f
     """Write a Vivado project of the accelerator in ``folder``, which ``hwgen build`` wrote.
 
     A board that amaranth-boards knows gets a top with the serial link, and the pins as Amaranth renders them; any other device
-    the top for a system on chip (:mod:`hwgen.hardware.soc_top`), out of context.
+    the top for a system on chip (:mod:`hwgen.hardware.soc_top`), out of context. So does every board for an overlay with
+    external memory, whose top ``hwgen build`` has written.
 
     Parameters
     ----------
@@ -164,28 +171,31 @@ def write_project(folder: Path, into: Path, clock_mhz: float | None = None) -> f
     HwgenError
         If the folder is not hwgen's, its board is not for Vivado, or there is no such clock.
     """
-    board = _vivado_board(folder)
+    board, manifest = _vivado_board(folder), read_manifest(folder)
     asked = clock_mhz or board.clock_mhz
-    if not board.platform and not 1 <= asked <= FASTEST:
+    has_memory = "image" in manifest
+    has_pins = bool(board.platform) and not has_memory
+    if not has_pins and not 1 <= asked <= FASTEST:
         raise HwgenError(f"--clock must be 1 to {FASTEST} MHz for {board.device}, not {asked:g}")
-    name = read_manifest(folder)["name"]
-    if board.platform:
+    name, module = manifest["name"], module_of(manifest)
+    if has_pins:
         pll = series7_pll(board.input_clock_mhz, asked)
         top, mhz = f"{name}_top", float(pll.mhz)
         files = _board_files(board, top, BoardTop(name, link_params(folder, pll.mhz * 1_000_000 / BAUD), pll), folder)
         outcome = _BOARD_README.format(top=top, baud=f"{BAUD:,}", mhz=mhz)
     else:
-        (top, text), mhz = soc_verilog(folder), float(asked)
+        mhz = float(asked)
+        top, text = (f"{module}_soc", read_verilog(folder, f"{module}_soc")) if has_memory else soc_verilog(folder)
         files = {
             f"{top}.v": text,
             f"{top}.xdc": _SOC_XDC.format(mhz=mhz, period=1000 / mhz),
-            SCRIPT: _SOC_TCL.format(script=SCRIPT, part=board.device, top=top, name=name, check=_CHECK_TCL.format(top=top)),
+            SCRIPT: _SOC_TCL.format(script=SCRIPT, part=board.device, top=top, module=module, check=_CHECK_TCL.format(top=top)),
         }
-        outcome = _SOC_README.format(top=top, name=name, mhz=mhz)
+        outcome = _SOC_README.format(top=top, module=module, mhz=mhz, **(_MEMORY if has_memory else _STREAMS))
     files["README.md"] = _README.format(name=name, board=board.name, part=board.device, script=SCRIPT, outcome=outcome)
     for file, text in files.items():
         (into / file).write_text(text)
-    (into / f"{name}.v").write_text(read_verilog(folder, name))
+    (into / f"{module}.v").write_text(read_verilog(folder, module))
     return mhz
 
 
@@ -219,7 +229,7 @@ def estimate(folder: Path, log: Path) -> Resources:
         If the folder is not hwgen's, its board is not for Vivado, yosys is missing or fails.
     """
     board = _vivado_board(folder)
-    name = read_manifest(folder)["name"]
+    name = module_of(read_manifest(folder))
     family = next(family for start, family in _FAMILIES.items() if board.device.startswith(start))
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)

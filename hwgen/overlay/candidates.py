@@ -7,7 +7,7 @@ import numpy as np
 
 from ..cost import Memories, Resources
 from ..errors import HwgenError
-from ..graph import AveragePool, Conv, GlobalAveragePool, Graph, Linear
+from ..graph import AveragePool, Conv, GlobalAveragePool, Graph, Linear, MatMul
 from ..ilp.engine import Layer, Network, Problem, Room, Shape, Solution
 from .engine import Engine, banks_of
 from .places import Placed, unplaced
@@ -169,7 +169,9 @@ def _with_memories(graphs: Sequence[Graph], rows: int, columns: int, least: int,
     entries, scales, positions = 1, 1, 1
     for graph in graphs:
         for node in graph.nodes:
-            if isinstance(node, Linear | GlobalAveragePool | AveragePool):
+            if isinstance(node, MatMul):
+                positions, entries = max(positions, graph.tensors[node.output].shape[0]), max(entries, node.depth + 2 * rows)
+            elif isinstance(node, Linear | GlobalAveragePool | AveragePool):
                 height, width, channels = graph.tensors[node.output].shape
                 positions = max(positions, height * width)
                 scales = max(scales, channels)
@@ -233,7 +235,7 @@ def _fitting(graph: Graph, engine: Engine, widths: Sequence[int], in_bands: bool
     for width in widths:
         if engine.scratchpad % width == 0:
             try:
-                banked = replace(engine, rows=width, columns=1, lanes=1, bus=4)
+                banked = replace(engine, rows=width, columns=width, lanes=1, bus=4)
                 if in_bands:
                     plan = arrangement(graph, banked, _places(graph))
                     made, spills = plan.groups, plan.moved(banked)

@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ..graph import Graph, Linear, Node
+from ..graph import Graph, Linear, MatMul, Node
 from .engine import Engine
 from .isa import Instruction, Load, Store, encode
 from .places import BEGIN, Placed
 
-__all__ = ["Compiled", "Layer", "Region", "TensorStay", "data_bytes", "engine_hash", "image_of", "layers"]
+__all__ = ["Compiled", "Layer", "Region", "TensorStay", "data_bytes", "engine_hash", "image_of", "layers", "macs_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,13 +139,15 @@ def layers(graph: Graph, compiled: Compiled, ends: Sequence[int]) -> list[Layer]
     for stop in sorted({number for tensor, number in compiled.ends if tensor in nodes}):
         made = [nodes[tensor] for tensor, number in compiled.ends if number == stop and tensor in nodes]
         first, start = (found[-1].stop, found[-1].end) if found else (0, 0)
-        macs, end = sum(_macs(node, graph) for node in made), max([start, *ends[first:stop]])
+        macs, end = sum(macs_of(node, graph) for node in made), max([start, *ends[first:stop]])
         found.append(Layer(names=tuple(node.name for node in made), macs=macs, first=first, stop=stop, start=start, end=end))
     return found
 
 
-def _macs(node: Node, graph: Graph) -> int:
-    return graph.tensors[node.output].elements * node.weights[0].size if isinstance(node, Linear) else 0
+def macs_of(node: Node, graph: Graph) -> int:
+    """Multiplications of a frame; those with weights of one do not count."""
+    taken = node.weights[0].size if isinstance(node, Linear) else node.depth if isinstance(node, MatMul) else 0
+    return graph.tensors[node.output].elements * taken
 
 
 def data_bytes(compiled: Compiled, first: int = 0, stop: int | None = None) -> int:

@@ -1,12 +1,12 @@
 """Cycles of operators on arrays of multipliers in which weights stay, as in the overlay's, or outputs."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from ..graph import AveragePool, Conv, GlobalAveragePool, Graph, Linear, Node
+from ..graph import AveragePool, Conv, GlobalAveragePool, Graph, Linear, MatMul, Node
+from .compiled import macs_of
 from .schedule import groups
 from .timing import GAP
 from .work import work_of
@@ -24,7 +24,7 @@ class Operator:
     Parameters
     ----------
     macs
-        Multiplications of weights.
+        Multiplications.
     before
         Numbers of the operators whose results it reads, through others that need no array.
     cycles
@@ -51,9 +51,11 @@ def operators(graph: Graph, rows: np.ndarray, columns: np.ndarray) -> list[Opera
     for nodes, work in zip(groups(graph), work_of(graph, rows, columns), strict=True):
         outputs = {node.output for node in nodes}
         before = sorted({k for node in nodes for name in node.inputs if name not in outputs for k in sources[name]})
-        if isinstance(nodes[0], Linear | GlobalAveragePool | AveragePool):
+        if isinstance(nodes[0], Linear | MatMul | GlobalAveragePool | AveragePool):
             cycles: dict[Dataflow, np.ndarray] = {"weight": work.array, "output": _outputs_stay(nodes[0], graph, rows, columns)}
-            made.append(Operator(name=nodes[0].name, macs=_macs(nodes, graph), before=tuple(before), cycles=cycles))
+            made.append(
+                Operator(name=nodes[0].name, macs=sum(macs_of(n, graph) for n in nodes), before=tuple(before), cycles=cycles)
+            )
             before = [len(made) - 1]
         sources |= dict.fromkeys(outputs, tuple(before))
     return made
@@ -69,12 +71,11 @@ def _outputs_stay(node: Node, graph: Graph, rows: np.ndarray, columns: np.ndarra
             steps = node.kernel[0] * node.kernel[1]
         case Conv() if node.depthwise and len(node.weights) == node.groups:
             steps = node.weights[0].size
+        case MatMul():
+            positions, several, steps = height, width, node.depth
+            channels *= several
         case Linear():
             several = node.groups if isinstance(node, Conv) else 1
             steps = node.weights[0].size
     tiles = several * -(-positions // rows) * -(-(channels // several) // columns)
     return tiles * np.maximum(np.maximum(steps, np.minimum(rows, positions)), GAP)
-
-
-def _macs(nodes: Sequence[Node], graph: Graph) -> int:
-    return sum(graph.tensors[n.output].elements * n.weights[0].size for n in nodes if isinstance(n, Linear))

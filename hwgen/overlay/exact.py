@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 
 from ..errors import HwgenError
-from ..graph import Add, ArgMax, GlobalAveragePool, Graph, Linear, Node, QuantType, Softmax, Table
+from ..graph import Add, ArgMax, GlobalAveragePool, Graph, Linear, MatMul, Node, QuantType, Softmax, Table
 from ..requantise import reference
 from ..templates.add import AddParams, AddTables, add_block
 from .engine import Engine
 from .isa import PLACES, SHIFTS
 
-__all__ = ["INSTEAD", "Scales", "Sums", "Tables", "lacking", "nearest", "scales_of", "stored", "sums_of", "tables_of"]
+__all__ = ["INSTEAD", "Scales", "Sums", "Tables", "lacking", "nearest", "products_of", "scales_of", "stored", "sums_of",
+           "tables_of"]  # fmt: skip
 
 MULT_BITS, SHIFT_MAX, TOTAL_BITS = 44, 60, 41  #: of a requantiser; of its running sum at the end
 INSTEAD = "use --style dataflow"
+SMALLER = "multiply smaller matrices"
 MANTISSA = 24  #: bits of a float32's
 MOST_SUMS, FARTHEST = 1 << 22, 16  #: how far is looked for what equals float32 sums
 
@@ -154,6 +156,29 @@ def sums_of(node: Linear | GlobalAveragePool, graph: Graph) -> Sums:
     return Sums(
         name=node.name, weights=weights, bias=bias, scale=scale, constant=ends[0] - limits[0], low=low,
         high=high, zero=limits[0], lo=limits[1], hi=limits[2],
+    )  # fmt: skip
+
+
+def products_of(node: MatMul, graph: Graph) -> Sums:
+    """The arithmetic of a product of two activations, of one channel as all have the same.
+
+    The sum is of ``a * b - zero_a * b - zero_b * a``, stored values and zero points; what is left of the products of both less
+    their zero points is the bias. ``HwgenError`` where the engine's formats are too narrow for it.
+    """
+    zeros = [graph.tensors[name].type.zero_point - stored(graph, name) for name in node.inputs]
+    result, up = graph.tensors[node.output].type, stored(graph, node.output)
+    ends = np.outer(*(np.array([-128 - zero, 127 - zero]) for zero in zeros)) * node.depth
+    bias = np.array([node.depth * zeros[0] * zeros[1]])
+    low, high = ends.min() - bias, ends.max() - bias
+    if max(-low[0], high[0]) >> 31:
+        raise HwgenError(f"{node.name}: sums of up to {max(-low[0], high[0])} do not fit into 32 bits; {SMALLER}")
+    limits = (result.zero_point - up, node.lo - up, node.hi - up)
+    scale = np.array([node.scale], np.float32)
+    outputs = [reference(end, scale, *limits, bias) for end in (low, high)]
+    return Sums(
+        name=node.name, weights=np.zeros((1, node.depth), np.int64), bias=bias,
+        scale=np.where(outputs[0] == outputs[1], np.float32(0), scale), constant=outputs[0] - limits[0], low=low, high=high,
+        zero=limits[0], lo=limits[1], hi=limits[2],
     )  # fmt: skip
 
 

@@ -4,21 +4,23 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ..errors import HwgenError
-from ..graph import AveragePool, GlobalAveragePool, Graph, Linear, MaxPool, Node
+from ..graph import AveragePool, GlobalAveragePool, Graph, Linear, MatMul, MaxPool, Node
 from .compiled import Compiled, Region, TensorStay
 from .engine import Engine
 from .exact import lacking, stored
 from .isa import End, Load, Multiply, Store
 from .operators.average import WindowAverages
 from .operators.linear import WeightedSums
+from .operators.product import Product
 from .operators.vector import VECTOR, vector_rows
 from .places import Placed, fills, unplaced
 from .schedule import arrangement
+from .staging import Staging
 from .streaming import streamed
 from .streams import Stream
 from .timing import MemoryTiming, array_cycles, predict
 from .tokens import with_tokens
-from .transpose import transposed
+from .transpose import transposable, transposed
 from .writer import Tiling, Writer, saying
 
 __all__ = ["TILINGS", "Tiling", "compile_graph"]
@@ -44,7 +46,7 @@ def compile_graph(graph: Graph, engine: Engine, observe: bool = False, memory: M
         An operator that the engine lacks, or one that does not fit into its memories; says which, and what it needs.
     """
     places = graph
-    if any(tensor.shape[0] != tensor.shape[1] for tensor in graph.tensors.values()):
+    if transposable(graph):
         places = _better([graph, transposed(graph)], engine, memory)
     programs = (_Lowering(places, engine, tiling, False).compiled() for tiling in TILINGS)
     ends = [predict(program.program, engine, memory)[-1] for program in programs]
@@ -134,9 +136,9 @@ class _Lowering:
             for name, address in (self.observed | ends).items()
         }
 
-    def _enter(self, name: str | Stream, address: int) -> None:
+    def _enter(self, name: str | Stream | Staging, address: int) -> None:
         """Make room in the scratchpad, for what is in external memory too."""
-        if isinstance(name, Stream):
+        if not isinstance(name, str):
             self.buffers[name.node.name] = address
             self.entered[name.node.name] = len(self.w.program)
             return
@@ -165,7 +167,7 @@ class _Lowering:
         """Write to external memory what leaves the scratchpad before ``step`` and is needed later."""
         for stay in self.schedule.stays:
             name = self.plan.names[stay.tensor]
-            if isinstance(name, Stream):
+            if not isinstance(name, str):
                 if stay.end == step:
                     self._free(name)
                 continue
@@ -184,10 +186,10 @@ class _Lowering:
         """Tensors that lie where this one does."""
         return [tensor for tensor, other in self.plan.shared.items() if other == name]
 
-    def _free(self, stream: Stream) -> None:
+    def _free(self, user: Stream | Staging) -> None:
         """The buffers are not needed any more."""
-        node = stream.node
-        place = Placed(address=self.buffers[node.name], shape=(1, 1, stream.bytes), border=(0, 0, 0, 0), fill=0)
+        node = user.node
+        place = Placed(address=self.buffers[node.name], shape=(1, 1, user.bytes), border=(0, 0, 0, 0), fill=0)
         self.stays.append(TensorStay(tensor=node.output, place=place, first=self.entered[node.name], stop=len(self.w.program)))
 
     def _stream(self, stream: Stream) -> None:
@@ -235,6 +237,8 @@ class _Lowering:
         match node:
             case Linear() | GlobalAveragePool():
                 yield from WeightedSums(self.w, node).rows(self._arrive, lambda: self._borders(nodes))
+            case MatMul():
+                yield from Product(self.w, Staging(self.graph, self.engine, node), self.buffers[node.name]).rows()
             case AveragePool():
                 height = self.graph.tensors[node.output].shape[0]
                 WindowAverages(self.w, node).some_rows(0, height)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ..errors import HwgenError
-from ..graph import Add, Graph, MaxPool, Node, Table
+from ..graph import Add, Graph, MatMul, MaxPool, Node, Table
 from ..ilp.scratchpad import InfeasibleError, Operator, Problem, Schedule, Tensor, solve
 from .engine import Engine
 from .places import Placed
+from .staging import Staging
 from .streams import Stream, needed, stream_of
 
 __all__ = ["Arrangement", "arrangement", "groups", "in_place", "schedule"]
@@ -78,7 +79,7 @@ class Arrangement:
     groups
         Operators: nodes that are carried out in step.
     names
-        Of the schedule's tensors; of buffers the streams that use them.
+        Of the schedule's tensors; of buffers what uses them.
     streams
         By the names of nodes: of those whose tensors pass through the scratchpad.
     shared
@@ -87,7 +88,7 @@ class Arrangement:
 
     groups: list[list[Node]]
     schedule: Schedule
-    names: list[str | Stream]
+    names: list[str | Stream | Staging]
     streams: dict[str, Stream]
     shared: dict[str, str]
 
@@ -111,7 +112,13 @@ def arrangement(graph: Graph, engine: Engine, places: dict[str, Placed], shared:
     except HwgenError:
         return _in_bands(graph, engine, places)
     others = in_place(together, graph) if shared else {}
-    return Arrangement(groups=together, schedule=found, names=[n for n in places if n not in others], streams={}, shared=others)
+    names: list[str | Stream | Staging] = [name for name in places if name not in others]
+    return Arrangement(groups=together, schedule=found, names=[*names, *_stagings(graph, engine)], streams={}, shared=others)
+
+
+def _stagings(graph: Graph, engine: Engine) -> list[Staging]:
+    """What products of two activations need besides these."""
+    return [Staging(graph, engine, node) for node in graph.nodes if isinstance(node, MatMul)]
 
 
 def _in_bands(graph: Graph, engine: Engine, places: dict[str, Placed]) -> Arrangement:
@@ -139,7 +146,8 @@ def _in_bands(graph: Graph, engine: Engine, places: dict[str, Placed]) -> Arrang
         apart = any(node.name in streams for node in nodes) or sum(sizes[name] for name in names) > budget
         made += [[node] for node in nodes] if apart else [nodes]
     found = _solved(made, graph, engine, inside, streams)
-    return Arrangement(groups=made, schedule=found, names=[*inside, *streams.values()], streams=streams, shared={})
+    users: list[str | Stream | Staging] = [*_stagings(graph, engine), *streams.values()]
+    return Arrangement(groups=made, schedule=found, names=[*inside, *users], streams=streams, shared={})
 
 
 def _without_room(
@@ -151,6 +159,14 @@ def _without_room(
         names = dict.fromkeys((*node.inputs, node.output))
         room = budget - sum(sizes[name] for name in names if name not in outside)
         passing = tuple(name for name in names if name in outside)
+        if isinstance(node, MatMul):
+            staging = _words(Staging(graph, engine, node).bytes, engine) * engine.banks
+            if passing or room < staging:
+                whole = staging + sum(sizes[name] for name in names) + SPARE * engine.banks
+                raise HwgenError(
+                    f"{node.name}: its operands and output lie in the scratchpad as a whole, {whole} bytes with borders, spare "
+                    f"ones and tiles of the second one, and it has {engine.scratchpad}; choose a larger one"
+                )
         if passing:
             past = {graph.input, *(n.output for n in graph.nodes[:step])}
             wanted = {name for n in graph.nodes[step + 1 :] for name in n.inputs}
@@ -181,16 +197,19 @@ def _solved(
     streams: dict[str, Stream] | None = None,
     shared: bool = False,
 ) -> Schedule:
-    """Tensors numbered as in ``places``, without those that lie where another one does; behind them buffers of ``streams``."""
+    """Tensors numbered as in ``places``, without those that lie where another one does; behind them the buffers of products
+    and ``streams``.
+    """
     others = in_place(together, graph) if shared else {}
     number = {name: k for k, name in enumerate(name for name in places if name not in others)}
-    buffers = {name: len(number) + k for k, name in enumerate(streams or {})}
+    users: list[Stream | Staging] = [*_stagings(graph, engine), *(streams or {}).values()]
+    buffers = {user.node.name: len(number) + k for k, user in enumerate(users)}
     tensors = [
         Tensor(size=_words(places[name].size, engine), external=name == graph.input, output=name == graph.output)
         for name in number
     ]
     number |= {name: number[other] for name, other in others.items()}
-    tensors += [Tensor(size=_words(stream.bytes, engine)) for stream in (streams or {}).values()]
+    tensors += [Tensor(size=_words(user.bytes, engine)) for user in users]
     operators = []
     for nodes in together:
         made = tuple(dict.fromkeys(number[node.output] for node in nodes if node.output in number))

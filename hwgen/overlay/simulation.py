@@ -18,9 +18,9 @@ from .isa import Instruction, Unit
 from .timing import MemoryTiming
 from .units.top import ERRORS, OverlayTop
 
-__all__ = ["Run", "simulate", "verilog"]
+__all__ = ["NAME", "Run", "simulate", "verilog"]
 
-NAME = "overlay"
+NAME = "overlay"  #: of the engine's module
 LIMIT = 1 << 32  #: cycles
 USUAL = MemoryTiming()
 

@@ -3,9 +3,15 @@
 from dataclasses import replace
 from typing import Any
 
-from ..graph import AveragePool, Conv, Dense, Graph, MaxPool, Node, Pad
+from ..graph import AveragePool, Conv, Dense, Graph, MatMul, MaxPool, Node, Pad
 
-__all__ = ["transposed"]
+__all__ = ["transposable", "transposed"]
+
+
+def transposable(graph: Graph) -> bool:
+    """Whether there is another one, transposed: not where the order of pixels counts, as for products of activations."""
+    square = all(tensor.shape[0] == tensor.shape[1] for tensor in graph.tensors.values())
+    return not square and not any(isinstance(node, MatMul) for node in graph.nodes)
 
 
 def transposed(graph: Graph) -> Graph:

@@ -6,12 +6,13 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from ..errors import HwgenError
-from ..graph import Add, AveragePool, Concat, Conv, Dense, GlobalAveragePool, Graph, Linear, MaxPool, Node, Pad, Table
+from ..graph import Add, AveragePool, Concat, Conv, Dense, GlobalAveragePool, Graph, Linear, MatMul, MaxPool, Node, Pad, Table
 from .exact import lacking
 from .isa import WORD
 from .schedule import groups
+from .staging import multiplications
 from .timing import GAP
-from .transpose import transposed
+from .transpose import transposable, transposed
 
 __all__ = ["LANES", "TAPS", "Work", "work_of"]
 
@@ -19,6 +20,7 @@ LANES = (1, 2, 4, 8, 16)  #: that an engine may have
 TAPS = 3  #: rows that work in depthwise mode, at most
 STEPS = 2  #: cycles of a word of a Drain: scales of up to 44 bits, 16 at a time; most take two
 TABLES = 512  #: entries of an addition or a function
+COPY = 2  #: cycles of a copied word
 SCALE, TABLE = 16, 4  #: bytes of an entry in external memory
 BAND, EDGES = 2, 4  #: rows of the array for which positions are made at once, at least; instructions for a tensor's border
 
@@ -68,7 +70,8 @@ class Work:
 
 def work_of(graph: Graph, rows: np.ndarray, columns: np.ndarray) -> list[Work]:
     """Group by group, with height and width exchanged for arrays that are less at work then; borders are left out."""
-    given, turned = (_in_order(g, rows, columns) for g in (graph, transposed(graph)))
+    given = _in_order(graph, rows, columns)
+    turned = _in_order(transposed(graph), rows, columns) if transposable(graph) else given
     better = sum(w.array for w in turned) < sum(w.array for w in given)
     return [
         Work(**{f.name: np.where(better, getattr(b, f.name), getattr(a, f.name)) for f in fields(Work)})
@@ -89,6 +92,8 @@ def _one(node: Node, graph: Graph, rows: np.ndarray, columns: np.ndarray) -> Wor
     height, width, channels = graph.tensors[node.output].shape
     if isinstance(node, Linear | GlobalAveragePool | AveragePool):
         return _sums(node, graph, rows, columns)
+    if isinstance(node, MatMul):
+        return _products(node, graph, rows, columns)
     if not isinstance(node, Add | Table | MaxPool | Concat | Pad):
         raise HwgenError(lacking(node))
     none = np.zeros_like(rows)
@@ -146,4 +151,26 @@ def _sums(node: Linear | GlobalAveragePool | AveragePool, graph: Graph, rows: np
         scales=np.zeros_like(rows) + channels,
         tables=np.zeros_like(rows),
         instructions=several * parts * (2 + 2 * -(-height // np.maximum(1, BAND * rows // width))) + EDGES,
+    )
+
+
+def _products(node: MatMul, graph: Graph, rows: np.ndarray, columns: np.ndarray) -> Work:
+    """Of a product of two activations, with the copies of the second one."""
+    positions, groups, made = graph.tensors[node.output].shape
+    tiles, full, rest = -(-node.depth // rows), made // columns, made % columns
+    parts, again = groups * -(-made // columns), multiplications(node, graph)
+    tile = np.maximum(np.maximum(positions, rows), GAP)
+    drained = [groups * positions * (full * -(-columns // lanes) + -(-rest // lanes)) for lanes in LANES]
+    copied = [groups * node.depth * (made + 0 * full if node.transposed else n // (groups * positions)) for n in drained]
+    vector = STEPS * np.stack(drained) + COPY * np.stack(copied)
+    entries = tiles * rows * parts
+    return Work(
+        array=parts * tiles * tile * again,
+        vector=vector,
+        after=0 * vector,
+        entries=entries * (2 if again > 1 else 1),
+        part=tiles * rows,
+        scales=np.minimum(columns, made),
+        tables=np.zeros_like(rows),
+        instructions=parts * (4 + (1 + again) * -(-positions // (BAND * rows))),
     )

@@ -11,13 +11,15 @@ from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType
 from ..cost import BLOCKS_18K, Memories, Resources, distinct, even, logic_memory
-from .pieces import collect, collected
+from .pieces import collect, collected, delay
 from .product import product_resources, product_stages, soft_product
 from .settings import DEEP
 
 __all__ = ["LOGIC_DEPTH", "Mac", "MacParams", "Weights", "check_sums", "pack", "pass_through"]
 
 LOGIC_DEPTH = 32  #: memories of more words are block RAM
+PATIENCE = 16  #: cycles that a sum may wait to be taken before a step waits; less where a sum takes less
+NEAR = 8  #: multipliers that lie close to their memories; the way to more of them has a register
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -123,9 +125,14 @@ class MacParams:
         return product_stages(self.weight) if self.soft else 1
 
     @property
+    def far(self) -> bool:
+        """Whether there is a register on the way from memories to multipliers."""
+        return self.multipliers > NEAR
+
+    @property
     def stages(self) -> int:
-        """Registers that a step passes before it is accumulated: memory, its output, way, operands, products, tree."""
-        return 3 + self.product_stages + len(self.levels)
+        """Registers that a step passes before it is accumulated: memory, its output, way if far, operands, products, tree."""
+        return 2 + self.far + self.product_stages + len(self.levels)
 
     @property
     def latency(self) -> int:
@@ -134,8 +141,8 @@ class MacParams:
 
     @property
     def sums(self) -> int:
-        """Sums at most that have begun and not been taken: no step waits where each sum is taken at once, with one to spare."""
-        return 2 - -self.latency // self.steps
+        """Sums at most that have begun and not been taken: no step waits where each is taken within ``PATIENCE`` cycles."""
+        return 1 - -(self.latency + min(PATIENCE, self.steps)) // self.steps
 
     def started(self, k: Any) -> Any:
         """Steps that can have started while output ``k`` is offered and not taken."""
@@ -175,7 +182,7 @@ class MacParams:
             widths = [self.level_bits(level)] * pairs + widths[2 * pairs :]
             ff += self.outputs * sum(widths)
         lut += self.outputs * even(self.accumulator.bits) if self.steps > 1 else 0
-        ff += self.outputs * self.accumulator.bits * (self.steps > 1) + 2 * self.lanes * self.operand.bits
+        ff += self.outputs * self.accumulator.bits * (self.steps > 1) + (1 + self.far) * self.lanes * self.operand.bits
         lut += 2 * (self.depth.bit_length() + self.steps.bit_length())
         ff += 2 * (self.depth - 1).bit_length() + (self.steps - 1).bit_length() + 2 * self.stages + 4
         made = Resources(lut=lut, ff=ff, dsp=self.multipliers) + self._memory(memories)
@@ -190,21 +197,21 @@ class MacParams:
     def _memory(self, memories: Memories) -> Resources:
         """The weight memory and the registers behind it, but the last.
 
-        Up to ``LOGIC_DEPTH`` words are logic, equal columns made once, with two registers behind. Block RAM has both of these,
-        or one where it has several banks, and a third is on the way.
+        Up to ``LOGIC_DEPTH`` words are logic, equal columns made once, with a register behind. Block RAM has this and another
+        one, unless it has several banks. One more is on the way if far.
         """
         if not self.in_bram:
-            return Resources(lut=logic_memory(self.columns, self.depth), ff=2 * self.columns)
+            return Resources(lut=logic_memory(self.columns, self.depth), ff=(1 + self.far) * self.columns)
         memory = memories.large(self.depth, self.weight_bits)
-        return memory + Resources(ff=self.weight_bits * (2 if memory.lut else 1))
+        return memory + Resources(ff=self.weight_bits * (self.far + bool(memory.lut)))
 
 
 class Mac(wiring.Component):
     """Hardware for :class:`MacParams`.
 
     Every memory has a register behind, every multiply one before and one behind, every adder of the tree one behind: those of
-    block RAMs and DSPs, where a device has them. One more is on the way from each block RAM to the multipliers, and one between
-    the weights' counter and all of their memory. None of it ever stands still: a sum begins where there is room for it in the
+    block RAMs and DSPs, where a device has them. One more is on the way to more than ``NEAR`` multipliers, and one between the
+    weights' counter and block RAM. None of it ever stands still: a sum begins where there is room for it in the
     queue at the end (:func:`hwgen.templates.pieces.collect`).
 
     Parameters
@@ -263,18 +270,9 @@ class Mac(wiring.Component):
         # Which stages hold a step, and which of these end a sum: memory, its output, way, operands, products, tree.
         valid = Signal(p.stages)
         last = Signal(p.stages)
-        read_x, way_x, x = (Signal(self.x.shape(), name=name, reset_less=True) for name in ("read_x", "way_x", "x"))
-        read_w, way_w, w = (Signal(p.weight_bits, name=name, reset_less=True) for name in ("read_w", "way_w", "w"))
-        m.d.sync += [
-            valid.eq(Cat(starts, valid)),
-            last.eq(Cat(starts & self.last, last)),
-            read_x.eq(self.x),
-            read_w.eq(weights.data),
-            way_x.eq(read_x),
-            x.eq(way_x),
-            way_w.eq(read_w),
-            w.eq(way_w if p.in_bram else read_w),
-        ]
+        m.d.sync += [valid.eq(Cat(starts, valid)), last.eq(Cat(starts & self.last, last))]
+        w = delay(m, weights.data, 1 + p.in_bram + p.far, "w")
+        x = data.View(self.x.shape(), delay(m, Value.cast(self.x), 2 + p.far, "x"))
         products = [self._product(m, x, w, i) for i in range(p.multipliers)]
         sums = [self._sum(m, o, products[o * p.terms : (o + 1) * p.terms]) for o in range(p.outputs)]
         complete = last[-1]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth import Module, Mux, Signal, Value, unsigned
+from amaranth import Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib.memory import Memory
 
 from ..arith import IntType
@@ -126,7 +126,8 @@ def _tables(m: Module, word: Value, places: int, moves: Value, taken: Value) -> 
     put, get = queue.write_port(), queue.read_port(domain="comb")
     waiting, some = Signal(range(places + 1)), Signal()
     m.d.comb += [put.data.eq(word), put.en.eq(moves & ~(some & (put.addr == get.addr)))]
-    m.d.sync += [waiting.eq(waiting + moves - taken), some.eq(moves | (waiting > 1) | (some & ~taken))]
+    more = waiting > 1 if places > 1 else Const(0)
+    m.d.sync += [waiting.eq(waiting + moves - taken), some.eq(moves | more | (some & ~taken))]
     for port, used in ((put, moves), (get, taken)):
         with m.If(used):
             m.d.sync += port.addr.eq(port.addr + 1)

@@ -148,6 +148,17 @@ class RequantParams:
         return 6 + self.levels
 
     @property
+    def scales_in_bram(self) -> bool:
+        return self.programmable or (not self.uniform and self.rows > LOGIC_DEPTH)
+
+    @property
+    def waits(self) -> int:
+        """Registers between the memory of scales and an offset's adder: its row is read until the word's last step begins."""
+        if not self.programmable and (self.uniform or self.rows == 1):
+            return 0  # a constant
+        return max(int(self.scales_in_bram), self.levels + 2 - self.steps)
+
+    @property
     def begun(self) -> int:
         """Output words at most that have begun and not been taken: none waits if each is taken at once."""
         return 1 - -self.latency // self.steps
@@ -274,10 +285,10 @@ class RequantParams:
         mult, offset = self.lanes * self.mult.bits, self.lanes * self.offset.bits
         if not self.programmable and (self.uniform or self.rows == 1):
             return Resources(ff=mult if self.steps > 1 else 0)
-        if self.programmable or self.rows > LOGIC_DEPTH:
-            return memories.large(self.rows, mult + offset) + Resources(ff=mult + offset * (1 + self.levels))
+        if self.scales_in_bram:
+            return memories.large(self.rows, mult + offset) + Resources(ff=mult + offset * self.waits)
         columns = distinct(mult + offset, self.rows)
-        waiting = distinct(offset, self.rows) * (1 + self.levels) + (mult if self.steps > 1 else distinct(mult, self.rows))
+        waiting = distinct(offset, self.rows) * self.waits + (mult if self.steps > 1 else distinct(mult, self.rows))
         return Resources(lut=logic_memory(columns, self.rows), ff=columns + waiting)
 
     def create(self, contents: Scales) -> "Requant":
@@ -391,7 +402,7 @@ class Requant(Configurable):
         words = [sum(e << n * bits for n, e in enumerate(entries[i : i + p.lanes])) for i in range(0, len(entries), p.lanes)]
         if not p.programmable and (p.uniform or p.rows == 1):
             return Const(words[0], unsigned(p.lanes * bits))
-        style = {"rom_style": "block" if p.programmable or p.rows > LOGIC_DEPTH else "logic"}
+        style = {"rom_style": "block" if p.scales_in_bram else "logic"}
         words += [0] * (DEEP - len(words) if p.programmable else 0)
         m.submodules.rom = rom = Memory(shape=unsigned(p.lanes * bits), depth=len(words), init=words, attrs=style)
         port = rom.read_port()
@@ -404,7 +415,7 @@ class Requant(Configurable):
         acc = delay(m, acc, 1, f"operand_{lane}")
         mult = Signal(p.mult.bits, name=f"mult_{lane}", reset_less=True)
         m.d.sync += mult.eq(scale if p.steps == 1 else Mux(begin[0], scale, mult >> p.digit))
-        offset = delay(m, scale[p.mult.bits :].as_signed(), 1 + p.levels, f"offset_{lane}")
+        offset = delay(m, scale[p.mult.bits :].as_signed(), p.waits, f"offset_{lane}")
 
         product = soft_product(m, acc, mult[: p.digit], f"product_{lane}")
         total = Signal(p.total.shape, name=f"total_{lane}", reset_less=True)

@@ -103,6 +103,11 @@ def _node(node: g.Node, x: list[np.ndarray], types: list[g.QuantType], out: g.Qu
         case g.Dense():
             acc = (x[0].reshape(len(x[0]), -1) - types[0].zero_point) @ node.weights.T + node.bias
             return _requantise(acc, node.scale, zero, node.lo, node.hi)[:, None, None]
+        case g.MatMul():
+            a, b = (v.reshape(len(v), -1, node.groups, node.depth) - t.zero_point for v, t in zip(x, types, strict=True))
+            if not node.transposed:
+                b = (x[1] - types[1].zero_point).reshape(len(b), node.depth, node.groups, -1).transpose(0, 3, 2, 1)
+            return _requantise(np.einsum("fmgk,fngk->fmgn", a, b), node.scale, zero, node.lo, node.hi)
         case g.MaxPool():
             return _windows(x[0], node, types[0].integer.min, node.dilations).max((3, 4))
         case g.GlobalAveragePool():

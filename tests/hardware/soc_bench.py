@@ -11,9 +11,10 @@ import cocotb
 import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, ReadOnly, RisingEdge
-from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp, AxiStreamBus, AxiStreamSink, AxiStreamSource
+from cocotbext.axi import AxiResp, AxiStreamBus, AxiStreamSink, AxiStreamSource
 
 from hwgen.hardware.soc_top import VERSION, Register
+from tests.hardware.register_bench import RegisterBench, pauses
 
 logging.getLogger("cocotb.tb").setLevel(logging.WARNING)  # else a line for each transfer
 ENABLE, RESET = 1, 2
@@ -22,49 +23,15 @@ FRAMES = [bytes.fromhex(text) for text in EXPECTED["inputs"]]
 RESULTS = [bytes.fromhex(text) for text in EXPECTED["outputs"]]
 
 
-def pauses(seed):
-    rng = random.Random(seed)
-    while True:
-        share = rng.choice([0, 0.1, 0.5, 0.9])
-        yield from (rng.random() < share for _ in range(rng.randrange(60)))
-
-
-class Bench:
+class Bench(RegisterBench):
     def __init__(self, dut):
-        self.dut = dut
-        reset = {"reset": dut.aresetn, "reset_active_level": False}
-        self.registers = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.aclk, **reset)
-        self.source = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis"), dut.aclk, **reset)
-        self.sink = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis"), dut.aclk, **reset)
-
-    @classmethod
-    async def start(cls, dut):
-        dut.aresetn.value = 0
-        bench = cls(dut)
-        Clock(dut.aclk, 10, unit="ns", impl="gpi").start()
-        await ClockCycles(dut.aclk, 4)
-        dut.aresetn.value = 1
-        await ClockCycles(dut.aclk, 30)
-        return bench
+        super().__init__(dut)
+        self.source = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis"), dut.aclk, **self.reset)
+        self.sink = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis"), dut.aclk, **self.reset)
 
     def pause_streams(self, seed):
         for k, end in enumerate((self.source, self.sink)):
             end.set_pause_generator(pauses(seed + k))
-
-    def pause_bus(self, seed):
-        write, read = self.registers.write_if, self.registers.read_if
-        channels = (write.aw_channel, write.w_channel, write.b_channel, read.ar_channel, read.r_channel)
-        for k, channel in enumerate(channels):
-            channel.set_pause_generator(pauses(seed + k))
-
-    async def read(self, register):
-        answer = await self.registers.read(register, 4)
-        assert answer.resp == AxiResp.OKAY
-        return int.from_bytes(answer.data, "little")
-
-    async def write(self, register, value):
-        answer = await self.registers.write(register, value.to_bytes(4, "little"))
-        return answer.resp
 
     async def results(self, count):
         return [bytes((await self.sink.recv()).tdata) for _ in range(count)]

@@ -141,7 +141,7 @@ def test_copies_are_reset_with_their_neighbours():
 
 
 def test_data_comes_from_several_registers_too():
-    """What a register drives: 32 look-up tables, four multipliers; a look-up table drives any number of these."""
+    """What a register drives: 16 look-up tables, four multipliers; a look-up table drives any number of these."""
     ff = {"type": "TRELLIS_FF", "port_directions": {"DI": "input", "Q": "output"}}
     lut = {"type": "LUT4", "port_directions": {"A": "input", "Z": "output"}}
     cells = {"x": {**ff, "connections": {"DI": [2], "Q": [3]}}, "y": {**lut, "connections": {"A": [1], "Z": [2]}}}
@@ -149,13 +149,20 @@ def test_data_comes_from_several_registers_too():
     cells |= {f"m{k}": {**lut, "connections": {"A": [2], "Z": [60 + k]}} for k in range(40)}
     for k in range(5):
         cells[f"p{k}"] = {"type": "MULT18X18D", "port_directions": {"A0": "input"}, "connections": {"A0": [3]}}
-    assert limit_fanout({"cells": cells}) == 3
-    nets = [cells[name]["connections"]["Q"] for name in ("x", "x_copy1", "x_copy2", "x_copy3")]
+    assert limit_fanout({"cells": cells}) == 4
+    nets = [cells[name]["connections"]["Q"] for name in ("x", "x_copy1", "x_copy2", "x_copy3", "x_copy4")]
     assert [[name for name in cells if cells[name]["connections"].get("A") == net] for net in nets] == [
-        [f"l{k}" for k in range(32)],
+        [f"l{k}" for k in range(16)],
+        [f"l{k}" for k in range(16, 32)],
         [f"l{k}" for k in range(32, 40)],
         [],
         [],
     ]
-    assert [[k for k in range(5) if cells[f"p{k}"]["connections"]["A0"] == net] for net in nets] == [[], [], [0, 1, 2, 3], [4]]
+    assert [[k for k in range(5) if cells[f"p{k}"]["connections"]["A0"] == net] for net in nets] == [
+        [],
+        [],
+        [],
+        [0, 1, 2, 3],
+        [4],
+    ]
     assert all(cells[f"m{k}"]["connections"]["A"] == [2] for k in range(40))

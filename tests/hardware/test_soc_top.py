@@ -1,16 +1,11 @@
 """The SoC top around a real network, in Verilator, with cocotbext-axi's models at its buses (soc_bench.py)."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from amaranth.lib.wiring import In
 
 import hwgen
 from hwgen import flow
@@ -21,8 +16,8 @@ from hwgen.hardware.soc_top import Register, SocParams, SocTop, soc_verilog
 from hwgen.hardware.verilator import lint, verilate
 from hwgen.hardware.verilog import convert
 from hwgen.output import read_manifest
+from tests.hardware.cocotb_run import bench, run_cocotb
 
-ROOT = Path(__file__).parents[2]
 MODEL = Path(hwgen.__file__).parent / "models" / "digits" / "digits_cnn_int8_qdq_sym_perch.onnx"
 PARAMS = {
     "name": "net", "design_id": bytes(range(8)), "input_bytes": 2, "input_words": 5, "output_bytes": 1, "output_words": 1,
@@ -36,16 +31,6 @@ def folder(tmp_path_factory):
     return path
 
 
-def bench(top, members):
-    """A module with ``top``'s ports as signals that cocotb can reach."""
-    lines = []
-    for name, member in members.items():
-        kind, access = ("reg", "rw") if member.flow is In else ("wire", "rd")
-        lines.append(f"  {kind} [{member.shape - 1}:0] {name} /* verilator public_flat_{access} */;")
-    ports = ", ".join(f".{name}({name})" for name in members)
-    return "module tb;\n" + "\n".join(lines) + f"\n  {top} dut ({ports});\nendmodule\n"
-
-
 def in_bytes(words, stream):
     """Each frame's words as AXI4-Stream carries them."""
     element = IntType(8 * -(-stream["bits"] // 8), stream["signed"])
@@ -56,9 +41,6 @@ def in_bytes(words, stream):
 @pytest.fixture(scope="module")
 def outcome(folder, tmp_path_factory):
     """Name of each cocotb test, and its failure."""
-    import find_libpython
-    from cocotb_tools import config
-
     manifest, vectors = read_manifest(folder), np.load(folder / "vectors.npz")
     about = interface(folder)
     expected = {
@@ -75,25 +57,7 @@ def outcome(folder, tmp_path_factory):
     sources = {"tb.v": bench(f"{name}_soc", top.signature.members), "top.v": convert(top, f"{name}_soc")}
     assert soc_verilog(folder) == (f"{name}_soc", sources["top.v"])
     model = verilate(sources | {f"{name}.v": (folder / f"{name}.v").read_text()}, "tb")
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("COCOTB_", "PYTEST_"))}
-    env |= {
-        "GPI_USERS": f"{find_libpython.find_libpython()};{config.pygpi_entry_point()}",
-        "PYGPI_PYTHON_BIN": sys.executable,
-        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
-        "COCOTB_TOPLEVEL": "tb",
-        "COCOTB_TEST_MODULES": "tests.hardware.soc_bench",
-        "COCOTB_RESULTS_FILE": str(run / "results.xml"),
-        "TOPLEVEL_LANG": "verilog",
-        "HWGEN_EXPECTED": str(run / "expected.json"),
-    }
-    command = [str(model), "+verilator+rand+reset+2", "+verilator+seed+1"]
-    done = subprocess.run(command, cwd=run, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
-    assert (run / "results.xml").exists(), done.stdout
-    cases = ElementTree.parse(run / "results.xml").iter("testcase")
-    return {
-        case.get("name"): next((c.get("error_msg", "failed") for c in case if c.tag in ("failure", "error")), None)
-        for case in cases
-    }, done.stdout
+    return run_cocotb(model, "tests.hardware.soc_bench", run, {"HWGEN_EXPECTED": str(run / "expected.json")})
 
 
 @pytest.mark.parametrize(

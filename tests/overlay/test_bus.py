@@ -1,11 +1,6 @@
 """The engine at cocotbext-axi's memory (engine_bench.py): what AXI demands, pauses on all channels, resets, errors."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -17,13 +12,12 @@ from hwgen.hardware.verilog import convert
 from hwgen.overlay.isa import encode
 from hwgen.overlay.lower import compile_graph
 from hwgen.overlay.units.top import OverlayTop
-from tests.hardware.test_soc_top import bench
+from tests.hardware.cocotb_run import bench, run_cocotb
 from tests.network_specs import Conv, NetworkSpec, Pad, Pool
 from tests.overlay.networks import Case, case, machine, of_spec, output, stored
 from tests.overlay.programs import Program, random_program
 from tests.overlay.test_engine import SHAPES
 
-ROOT = Path(__file__).parents[2]
 ENGINE = replace(SHAPES["4x4"], bus=16)
 CLOCK = In(1)
 NAMES = ["programs", "a_reset_in_the_middle", "starting", "errors", "any_order"]
@@ -54,9 +48,6 @@ def program_of(network: Case) -> Program:
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory):
     """Name of each cocotb test, and its failure."""
-    import find_libpython
-    from cocotb_tools import config
-
     run = tmp_path_factory.mktemp("run")
     programs = [random_program(ENGINE, kind, seed, 8) for seed, kind in enumerate(("store", "load", "all", "all"))]
     programs += [program_of(of_spec(LARGE)), program_of(case(MODEL, SAMPLES))]
@@ -71,26 +62,7 @@ def outcome(tmp_path_factory):
         "top.v": convert(top, "overlay"),
     }
     model = verilate(sources, "tb")
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("COCOTB_", "PYTEST_"))}
-    env |= {
-        "GPI_USERS": f"{find_libpython.find_libpython()};{config.pygpi_entry_point()}",
-        "PYGPI_PYTHON_BIN": sys.executable,
-        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
-        "COCOTB_TOPLEVEL": "tb",
-        "COCOTB_TEST_MODULES": "tests.overlay.engine_bench",
-        "COCOTB_RESULTS_FILE": str(run / "results.xml"),
-        "TOPLEVEL_LANG": "verilog",
-        "HWGEN_RUNS": str(run),
-        "HWGEN_BUS": str(ENGINE.bus),
-    }
-    command = [str(model), "+verilator+rand+reset+2", "+verilator+seed+1"]
-    done = subprocess.run(command, cwd=run, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=500)
-    assert (run / "results.xml").exists(), done.stdout
-    cases = ElementTree.parse(run / "results.xml").iter("testcase")
-    return {
-        case.get("name"): next((c.get("error_msg", "failed") for c in case if c.tag in ("failure", "error")), None)
-        for case in cases
-    }, done.stdout
+    return run_cocotb(model, "tests.overlay.engine_bench", run, {"HWGEN_RUNS": str(run), "HWGEN_BUS": str(ENGINE.bus)})
 
 
 @pytest.mark.parametrize("name", NAMES)

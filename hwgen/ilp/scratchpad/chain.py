@@ -8,17 +8,17 @@ get steps in which bytes count, too, before the one that leaves the order open; 
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from ortools.sat.python import cp_model
 
-from .fixed import unit_of
 from .placing import Run
 from .precedence import ancestors
 from .problem import Problem
 from .solving import Limit, minimise
+from .steps import Steps
 
 __all__ = ["Along", "best_along_chain"]
 
@@ -63,11 +63,11 @@ def best_along_chain(
     answer = minimise(model.cp, model.cost, limit, most, linear=True)
     if not answer.found:
         return None
-    step = [next(s for s, runs in row.items() if answer[runs]) for row in model.runs]
+    step = [next(s for s, runs in row.items() if answer[runs]) for row in model.steps.runs]
     order = sorted(problem.program_order, key=lambda number: (step[number], number))
     ordered = [step[number] for number in order]
     slots = {k: range(bisect_left(ordered, steps[0]), bisect_right(ordered, steps[-1])) for k, steps in times.slots.items()}
-    return Along(order=tuple(order), bound=answer.bound * model.unit, slots=slots)
+    return Along(order=tuple(order), bound=answer.bound * model.steps.unit, slots=slots)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,49 +146,26 @@ def _heaviest_chain(problem: Problem, before: Sequence[int]) -> tuple[int, ...]:
 class _Model:
     def __init__(self, problem: Problem, times: _Times):
         self.cp = cp_model.CpModel()
-        self.problem, self.times, self.unit = problem, times, unit_of(problem)
-        self.yes, self.no = self.cp.new_constant(1), self.cp.new_constant(0)
-        self.done = [{s: self.cp.new_bool_var("") for s in steps[:-1]} for steps in times.allowed]
-        self.runs = [dict(self._runs(number)) for number in problem.program_order]
-        self.there: dict[tuple[int, int], cp_model.IntVar] = {}
-        self.retrieved: dict[tuple[int, int], cp_model.IntVar] = {}
+        self.problem, self.times = problem, times
+        self.steps = Steps(self.cp, problem, times.allowed)
         for t, maker in problem.makers.items():
             for user in problem.users[t]:
                 if user != maker:
                     self._precede(maker, user)
         self._fill()
-        self.cost = cp_model.LinearExpr.sum([self._tensor(t) for t, users in enumerate(problem.users) if users])
+        self.cost = self.steps.add_tensors()
         self.cp.add(self.cost >= 0)
         self._rooms()
-
-    def by(self, number: int, step: int) -> cp_model.IntVar:
-        """Whether the operator has run when ``step`` ends."""
-        steps = self.times.allowed[number]
-        k = bisect_right(steps, step) - 1
-        return self.no if k < 0 else self.yes if k == len(steps) - 1 else self.done[number][steps[k]]
-
-    def _runs(self, number: int) -> Iterator[tuple[int, cp_model.IntVar]]:
-        """Whether it runs in each step."""
-        steps = self.times.allowed[number]
-        for step in steps:
-            if len(steps) == 1:
-                yield step, self.yes
-                continue
-            now, earlier = self.by(number, step), self.by(number, step - 1)
-            self.cp.add_implication(earlier, now)
-            variable = self.cp.new_bool_var("")
-            self.cp.add(variable == now - earlier)
-            yield step, variable
 
     def _precede(self, one: int, other: int) -> None:
         for step in self.times.allowed[other]:
             if step <= self.times.allowed[one][-1]:
-                self.cp.add_implication(self.by(other, step), self.by(one, step))
+                self.cp.add_implication(self.steps.by(other, step), self.steps.by(one, step))
 
     def _fill(self) -> None:
         """Nothing runs in a step of a slot if nothing does in the one before: which are empty makes no difference."""
         in_step: dict[int, list[cp_model.IntVar]] = {}
-        for row in self.runs:
+        for row in self.steps.runs:
             for step, runs in row.items():
                 in_step.setdefault(step, []).append(runs)
         for steps in self.times.slots.values():
@@ -196,68 +173,34 @@ class _Model:
                 for runs in in_step[step + 1]:
                     self.cp.add_bool_or([~runs, *in_step[step]])
 
-    def _tensor(self, t: int) -> cp_model.LinearExprT:
-        """When ``t`` is there; what its spill and its retrievals cost."""
-        cp, problem = self.cp, self.problem
-        size, maker, users = problem.tensors[t].size // self.unit, problem.makers.get(t), problem.users[t]
-        spilled = cp.new_bool_var("") if not problem.has_copy(t) else None
-        cost: list[cp_model.LinearExprT] = [] if spilled is None else [spilled * size]
-        if maker is None:
-            cost.append(-size)  # the first load is compulsory
-        allowed = self.times.allowed
-        earlier = self.no
-        for step in range(min(allowed[n][0] for n in users), max(allowed[n][-1] for n in users) + 1):
-            now, retrieved = cp.new_bool_var(""), cp.new_bool_var("")
-            self.there[t, step], self.retrieved[t, step] = now, retrieved
-            cost.append(retrieved * size)
-            for number in users:
-                if step in self.runs[number]:
-                    cp.add_implication(self.runs[number][step], now)
-            made = self.no if maker is None else self.runs[maker].get(step, self.no)
-            cp.add_bool_or([~now, earlier, made, retrieved])
-            if maker is not None:
-                cp.add_implication(now, self.by(maker, step))
-            if spilled is not None:
-                cp.add_implication(retrieved, spilled)
-            earlier = now
-        return cp_model.LinearExpr.sum(cost)
-
     def _rooms(self) -> None:
         """Bytes in each step; in a loose one beside each operator only what is there before, meanwhile and after."""
-        problem, there = self.problem, self.there
-        sizes = [tensor.size // self.unit for tensor in problem.tensors]
-        by_step: dict[int, list[int]] = {}
-        for t, step in there:
-            by_step.setdefault(step, []).append(t)
+        problem, there = self.problem, self.steps.there
+        sizes = [tensor.size // self.steps.unit for tensor in problem.tensors]
+        by_step = self.steps.tensors()
         through = {}
         for step, tensors in by_step.items():
             if step not in self.times.loose:
-                self._fit([(there[t, step], sizes[t]) for t in tensors], problem.budget)
+                self.steps.fit([(there[t, step], sizes[t]) for t in tensors], problem.budget)
                 continue
             for t in tensors:
                 if (t, step - 1) in there and (t, step + 1) in there:
                     through[t, step] = self.cp.new_bool_var("")
-                    absent = [~there[t, step - 1], self.retrieved[t, step], ~there[t, step + 1]]
+                    absent = [~there[t, step - 1], self.steps.retrieved[t, step], ~there[t, step + 1]]
                     self.cp.add_bool_or([through[t, step], *absent])
-        for number, row in enumerate(self.runs):
+        for number, row in enumerate(self.steps.runs):
             for step, runs in row.items():
                 if step in self.times.loose:
                     beside = [t for t in by_step[step] if t not in problem.operators[number].tensors and (t, step) in through]
                     room = problem.budget - problem.working_set(number)
-                    self._fit([(through[t, step], sizes[t]) for t in beside], room, runs)
-
-    def _fit(self, held: Sequence[tuple[cp_model.IntVar, int]], room: int, only_if: cp_model.IntVar | None = None) -> None:
-        if sum(size for _, size in held) * self.unit > room:
-            fits = self.cp.add(cp_model.LinearExpr.sum([v * size for v, size in held]) <= room // self.unit)
-            if only_if is not None:
-                fits.only_enforce_if(only_if)
+                    self.steps.fit([(through[t, step], sizes[t]) for t in beside], room, runs)
 
     def hint(self, order: Sequence[int], stays: Collection[Run]) -> None:
         at = self.times.of(order)
         step = dict(zip(order, at, strict=True))
-        for number, row in enumerate(self.done):
+        for number, row in enumerate(self.steps.done):
             for s, variable in row.items():
                 self.cp.add_hint(variable, step[number] <= s)
         present = {(run.tensor, s) for run in stays for s in range(at[run.start], at[run.end - 1] + 1)}
-        for key, variable in self.there.items():
+        for key, variable in self.steps.there.items():
             self.cp.add_hint(variable, key in present)

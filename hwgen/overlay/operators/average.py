@@ -6,11 +6,11 @@ import numpy as np
 
 from ...graph import AveragePool
 from ..averages import Run, averages_of
-from ..isa import Drain, Place
+from ..isa import Place
 from ..places import bands
 from ..tiles import parts, portions
 from ..writer import Writer
-from .linear import load_scales, multiply
+from .linear import drain, load_scales, multiply
 
 __all__ = ["WindowAverages"]
 
@@ -35,7 +35,8 @@ class WindowAverages:
     def _rectangle(self, start: int, stop: int, row: Run, column: Run) -> None:
         """Windows with as many pixels each."""
         w, target = self.w, self.w.here[self.node.output]
-        one, zero = self.exact.scales[row.pixels, column.pixels], self.exact.zeros[row.pixels, column.pixels]
+        one = self.exact.scales[row.pixels, column.pixels]
+        sums = replace(self.exact.sums, zero=self.exact.zeros[row.pixels, column.pixels])
         count = max(part.count for part in self.parts)
         scale = replace(one, mult=np.repeat(one.mult, count), offset=np.repeat(one.offset, count))
         scales = load_scales(w, self.node, scale)
@@ -46,23 +47,7 @@ class WindowAverages:
                 first = w.sums(band.height * band.width)
                 for k, portion in enumerate(self.portions[number]):
                     multiply(w, self.node, portion, band, self._load(portion.weights), first, fresh=k == 0)
-                w.program.append(
-                    Drain(
-                        sums=first,
-                        target=target.at(band.y, band.x, part.first),
-                        x_count=band.width,
-                        x_step=target.shape[2],
-                        y_count=band.height,
-                        y_step=target.row,
-                        channels=part.count,
-                        scales=scales,
-                        steps=scale.steps,
-                        shift=scale.shift,
-                        zero=zero,
-                        lo=self.exact.sums.lo,
-                        hi=self.exact.sums.hi,
-                    )
-                )
+                drain(w, self.node, part, band, first, scales, sums, scale)
 
     def _load(self, weights: np.ndarray) -> int:
         """Bring weights unless they are there; the first entry. Columns that do not count may have any."""

@@ -7,13 +7,13 @@ import numpy as np
 
 from ...errors import HwgenError
 from ...graph import Conv, GlobalAveragePool, Linear, Node
-from ..exact import Scales, scales_of, sums_of
+from ..exact import Scales, Sums, scales_of, sums_of
 from ..isa import SCALE, Drain, Place
 from ..places import Band, Placed, bands
 from ..tiles import Part, parts, portions
 from ..writer import Writer
 
-__all__ = ["WeightedSums", "load_scales", "multiply"]
+__all__ = ["WeightedSums", "drain", "load_scales", "multiply"]
 
 
 class WeightedSums:
@@ -166,24 +166,7 @@ class WeightedSums:
 
     def _drain(self, number: int, band: Band, first: int, scales: int) -> None:
         """Outputs of the sums from entry ``first`` on."""
-        sums, part, scale, target = self.sums, self.parts[number], self.scales[number], self.w.here[self.node.output]
-        self.w.program.append(
-            Drain(
-                sums=first,
-                target=target.at(band.y, band.x, part.first),
-                x_count=band.width,
-                x_step=target.shape[2],
-                y_count=band.height,
-                y_step=target.row,
-                channels=part.count,
-                scales=scales,
-                steps=scale.steps,
-                shift=scale.shift,
-                zero=sums.zero,
-                lo=sums.lo,
-                hi=sums.hi,
-            )
-        )
+        drain(self.w, self.node, self.parts[number], band, first, scales, self.sums, self.scales[number])
 
 
 def multiply(w: Writer, node: Node, part: Part, band: Band, weights: int, sums: int, fresh: bool) -> None:
@@ -193,6 +176,17 @@ def multiply(w: Writer, node: Node, part: Part, band: Band, weights: int, sums: 
     instruction = replace(
         part.loops.multiply(), source=start + part.ahead, x_count=band.width, x_step=part.x_step, y_count=band.height,
         y_step=part.strides[0] * source.row, weights=weights, sums=sums, first=int(fresh),
+    )  # fmt: skip
+    w.program.append(instruction)
+
+
+def drain(w: Writer, node: Node, part: Part, band: Band, sums: int, scales: int, exact: Sums, scale: Scales) -> None:
+    """Outputs of a part in a band, as ``exact`` and ``scale`` say; ``sums``, ``scales``: first entries."""
+    target = w.here[node.output]
+    instruction = Drain(
+        sums=sums, target=target.at(band.y, band.x, part.first), x_count=band.width, x_step=target.shape[2],
+        y_count=band.height, y_step=target.row, channels=part.count, scales=scales, steps=scale.steps, shift=scale.shift,
+        zero=exact.zero, lo=exact.lo, hi=exact.hi,
     )  # fmt: skip
     w.program.append(instruction)
 
