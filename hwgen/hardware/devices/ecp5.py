@@ -9,6 +9,7 @@ from ...cost import Resources
 from ..carry import absorb_gates
 from ..fanout import limit_fanout
 from ..memories import absorb_output_registers
+from ..multipliers import ECP5 as MULTIPLIER
 from ..multipliers import absorb_registers
 from ..pll import Ecp5Pll, ecp5_pll
 from .base import Route, count_cells
@@ -39,7 +40,7 @@ class Ecp5:
 
     def improve(self, module: dict[str, Any]) -> None:
         absorb_output_registers(module)
-        absorb_registers(module)
+        absorb_registers(module, MULTIPLIER)
         absorb_gates(module)
         limit_fanout(module)
 
