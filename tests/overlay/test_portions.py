@@ -39,9 +39,7 @@ def test_portions(name):
 ALWAYS = ("dense", "depthwise", "a mean")  #: in Verilog; the others with the long tests
 
 
-@pytest.mark.parametrize(
-    "name", [*IN_VERILOG, *(pytest.param(n, marks=pytest.mark.slow) for n in CASES if n not in IN_VERILOG)]
-)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in ALWAYS else pytest.mark.slow) for n in CASES])
 def test_in_verilog(name):
     spec, weights = CASES[name]
     network = of_spec(spec)
