@@ -106,7 +106,7 @@ def _in_turns(
         length = graph.length(there)
         if length < best[1]:
             best = chosen, length
-        pull[np.concatenate(blocks)] = PULL * GROWTH**turn * graph.degrees[np.concatenate(blocks)]
+        pull[np.concatenate(blocks)] = TINY + PULL * GROWTH**turn * graph.degrees[np.concatenate(blocks)]
         position = graph.pulled(there, pull, goal)
     return best
 
