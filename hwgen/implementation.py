@@ -16,7 +16,7 @@ from .board import Board, board_of
 from .cache import cache_folder, intact, key_of, locked, store
 from .cost import Resources
 from .errors import HwgenError
-from .hardware import carry, fanout, memories, multipliers
+from .hardware import carry, fanout, floorplan, ice40_multipliers, memories, multipliers
 from .hardware.asic import asic_area
 from .hardware.board_top import board_files
 from .hardware.devices import Device, Route, device_of
@@ -32,7 +32,7 @@ from .results import AsicResult, BitstreamResult, PathPart, ProjectResult
 
 __all__ = ["bitstream"]
 
-PASSES = (carry, memories, multipliers, fanout)
+PASSES = (carry, memories, multipliers, ice40_multipliers, fanout, floorplan)
 MANIFEST = "bitstream.json"
 SEEDS = 3
 SMALL = {"input_buffer": 512, "output_buffer": 256}  #: of the link where block RAMs have 4 kbit: one each
@@ -254,6 +254,8 @@ def _synthesise(device: Device, board: Board, work: Path, less: str, log: Path, 
     ]
     if over:
         raise HwgenError(f"the design does not fit {board.name} after synthesis: {', '.join(over)}; {less}")
+    progress("floorplan", 0.0)
+    device.arrange(netlist["modules"]["top"])
     (work / "netlist.json").write_text(json.dumps(netlist))
     (work / "used.json").write_text(json.dumps(asdict(used)))
 

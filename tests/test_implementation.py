@@ -217,7 +217,7 @@ def contents(folder):
         ),
         (
             {"yosys": f"echo '{json.dumps(TOO_MUCH)}' > netlist.json"},
-            f"the design does not fit tang-primer-20k after synthesis: dsp needs 60, available 48; {LESS}",
+            f"the design does not fit tang-primer-20k after synthesis: dsp needs 120, available 96; {LESS}",
         ),
     ],
 )

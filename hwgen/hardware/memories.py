@@ -6,7 +6,7 @@ its outputs are then late by more than half of a cycle of 100 MHz.
 
 from typing import Any
 
-from .netlist import Bit, Cells, Control, control_of, readers
+from .netlist import Bit, Cells, Control, readers, trellis_control
 
 __all__ = ["absorb_output_registers"]
 
@@ -33,7 +33,7 @@ def absorb_output_registers(module: dict[str, Any]) -> int:
             read = {pin: nets[pin][0] for pin in pins if nets[pin] and count[nets[pin][0]]}
             if not read or any(count[bit] != 1 or bit not in sinks for bit in read.values()):
                 continue
-            controls = {control_of(flip_flops[sinks[bit]]) for bit in read.values()}
+            controls = {trellis_control(flip_flops[sinks[bit]]) for bit in read.values()}
             control = controls.pop() if len(controls) == 1 else None
             if control is None or not _same_clock(memory, port, control):
                 continue

@@ -1,10 +1,11 @@
-"""Registers that move into multipliers: proven with a model of the cell written after its data sheet."""
+"""Registers that move into multipliers: proven with models of the cells written after their data sheets."""
 
 import copy
 import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,16 +13,34 @@ from amaranth import ClockDomain, Module, Signal, signed
 from amaranth.back import verilog
 
 from hwgen.arith import IntType
-from hwgen.hardware.multipliers import absorb_registers
+from hwgen.hardware.multipliers import ECP5, GOWIN, MultiplierCell, absorb_registers
 
-CELL = Path(__file__).parent / "cells" / "mult18x18d.v"
+CELLS = Path(__file__).parent / "cells"
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of devices: its multiplier, a model of that, Yosys's command and models, a narrow weight, the enable's port."""
+
+    kind: MultiplierCell
+    model: str
+    synthesis: str
+    models: str
+    weight: IntType
+    enable: str
+
+
+FAMILIES = {
+    "ecp5": Family(ECP5, "mult18x18d.v", "synth_ecp5 -noabc9", "+/ecp5/cells_sim.v", IntType(3), "CE0"),
+    "gowin": Family(GOWIN, "mult9x9.v", "synth_gowin", "+/gowin/cells_sim.v", IntType(4), "CE"),
+}
 
 # Every state is reached from the first in as many enabled cycles as there are registers in a row: three.
 PROOF = """
 read_json gold.json
 read_json gate.json
-read_verilog mult18x18d.v
-read_verilog -nooverwrite +/ecp5/cells_sim.v
+read_verilog {model}
+read_verilog -nooverwrite {models}
 hierarchy -check
 proc
 flatten gold gate
@@ -39,10 +58,10 @@ def yosys(script, folder):
     )
 
 
-OPERAND, WEIGHT = IntType(4), IntType(3)
+OPERAND = IntType(4)
 
 
-def netlist(folder, operand=OPERAND, *, shared=False, resets=False, read_early=False, apart=False, always=False):
+def netlist(folder, family, operand=OPERAND, *, shared=False, resets=False, read_early=False, apart=False, always=False):
     """Two multipliers with registers around, synthesised.
 
     Parameters
@@ -65,14 +84,14 @@ def netlist(folder, operand=OPERAND, *, shared=False, resets=False, read_early=F
     enable = 1 if always else enable
     held_x = None
     for k in range(2):
-        x, w = Signal(operand.shape, name=f"x{k}"), Signal(WEIGHT.shape, name=f"w{k}")
+        x, w = Signal(operand.shape, name=f"x{k}"), Signal(family.weight.shape, name=f"w{k}")
         if held_x is None or not shared:
             held_x = Signal(operand.shape, name=f"held_x{k}", reset_less=not resets)
             ports.append(x)
             with m.If(enable):
                 m.d.sync += held_x.eq(x)
-        held_w = Signal(WEIGHT.shape, name=f"held_w{k}", reset_less=not resets)
-        o = Signal(signed(operand.bits + WEIGHT.bits), name=f"o{k}", reset_less=True)
+        held_w = Signal(family.weight.shape, name=f"held_w{k}", reset_less=not resets)
+        o = Signal(signed(operand.bits + family.weight.bits), name=f"o{k}", reset_less=True)
         early = Signal(o.shape(), name=f"early{k}")
         m.d.comb += early.eq(held_x * held_w)
         with m.If(enable):
@@ -85,18 +104,23 @@ def netlist(folder, operand=OPERAND, *, shared=False, resets=False, read_early=F
         m.d.comb += seen.eq(held_x)
         ports.append(seen)
     (folder / "two.v").write_text(verilog.convert(m, ports=ports, name="two", emit_src=False))
-    run = yosys("read_verilog two.v; synth_ecp5 -noabc9 -top two -json two.json", folder)
+    run = yosys(f"read_verilog two.v; {family.synthesis} -top two -json two.json", folder)
     assert run.returncode == 0, run.stderr
     return json.loads((folder / "two.json").read_text())["modules"]["two"]
 
 
-def proven(gold, gate, folder):
+def proven(gold, gate, folder, family):
     for name, module in (("gold", gold), ("gate", gate)):
         (folder / f"{name}.json").write_text(json.dumps({"modules": {name: {**module, "attributes": {}}}}))
-    (folder / "mult18x18d.v").write_text(CELL.read_text())
-    run = yosys(PROOF, folder)
+    (folder / family.model).write_text((CELLS / family.model).read_text())
+    run = yosys(PROOF.format(model=family.model, models=family.models), folder)
     assert run.returncode == 0 or "proof did fail" in run.stdout + run.stderr, run.stdout + run.stderr
     return run.returncode == 0
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request):
+    return FAMILIES[request.param]
 
 
 def types(module):
@@ -115,20 +139,20 @@ def types(module):
         ({"always": True}, 6, 0),
     ],
 )
-def test_same_behaviour(case, registers, left, tmp_path):
-    gold = netlist(tmp_path, **case)
+def test_same_behaviour(family, case, registers, left, tmp_path):
+    gold = netlist(tmp_path, family, **case)
     gate = copy.deepcopy(gold)
-    absorbed = absorb_registers(gate)
-    assert types(gold)["MULT18X18D"] == 2
+    absorbed = absorb_registers(gate, family.kind)
+    assert types(gold)[family.kind.type] == 2
     assert (absorbed.registers, absorbed.left) == (registers, left)
-    assert types(gold) - types(gate) == Counter(TRELLIS_FF=absorbed.flip_flops)
-    assert proven(gold, gate, tmp_path)
+    assert (types(gold) - types(gate)).total() == absorbed.flip_flops
+    assert proven(gold, gate, tmp_path, family)
 
 
-def test_a_wrong_enable_is_found(tmp_path):
-    gold = netlist(tmp_path)
+def test_a_wrong_enable_is_found(family, tmp_path):
+    gold = netlist(tmp_path, family)
     gate = copy.deepcopy(gold)
-    absorb_registers(gate)
-    cell = next(cell for cell in gate["cells"].values() if cell["type"] == "MULT18X18D")
-    cell["connections"]["CE0"] = ["1"]
-    assert not proven(gold, gate, tmp_path)
+    absorb_registers(gate, family.kind)
+    cell = next(cell for cell in gate["cells"].values() if cell["type"] == family.kind.type)
+    cell["connections"][family.enable] = ["1"]
+    assert not proven(gold, gate, tmp_path, family)

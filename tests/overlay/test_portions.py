@@ -6,6 +6,7 @@ import pytest
 
 from hwgen.overlay.engine import Engine
 from hwgen.overlay.isa import Load, Multiply, Place
+from hwgen.overlay.lower import compile_graph
 from hwgen.overlay.simulation import simulate
 from tests.network_specs import Conv, Dense, NetworkSpec
 from tests.overlay.networks import machine, of_spec, output, stored
@@ -33,6 +34,17 @@ def test_portions(name):
     engine = replace(ENGINE, weights=weights)
     compiled = check(engine, network)
     assert not all(i.first for i in compiled.program if isinstance(i, Multiply))
+
+
+ALWAYS = ("dense", "depthwise", "a mean")  #: in Verilog; the others with the long tests
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in ALWAYS else pytest.mark.slow) for n in CASES])
+def test_in_verilog(name):
+    spec, weights = CASES[name]
+    network = of_spec(spec)
+    engine = replace(ENGINE, weights=weights)
+    compiled = compile_graph(network.graph, engine)
     made = machine(compiled, network)
     run = simulate(engine, compiled.program, made.external)
     made.external = run.external

@@ -68,6 +68,9 @@ class Device(Protocol):
     def improve(self, module: dict[str, Any]) -> None:
         """Use what cells offer and yosys leaves idle, in a netlist's top module, in place."""
 
+    def arrange(self, module: dict[str, Any]) -> None:
+        """Say where cells go that place-and-route does not place well by itself, in a netlist's top module, in place."""
+
     def resources(self, module: dict[str, Any]) -> Resources:
         """Of a netlist's top module, in the units of :class:`hwgen.cost.Cost`."""
 

@@ -8,7 +8,9 @@ from typing import Any
 from ...cost import Resources
 from ..carry import absorb_gates
 from ..fanout import limit_fanout
+from ..floorplan import SITES, floorplan
 from ..memories import absorb_output_registers
+from ..multipliers import ECP5 as MULTIPLIER
 from ..multipliers import absorb_registers
 from ..pll import Ecp5Pll, ecp5_pll
 from .base import Route, count_cells
@@ -31,7 +33,7 @@ class Ecp5:
     fill = partial(fill_memories, ECP5)
 
     def __init__(self, name: str, device: str, package: str, speed: str):
-        self.name = name
+        self.name, self.sites = name, SITES.get(device, {})
         self.options = [_DEVICES[device], "--package", _PACKAGES[package], "--speed", speed]
 
     def pll(self, input_mhz: float, mhz: float) -> Ecp5Pll:
@@ -39,9 +41,12 @@ class Ecp5:
 
     def improve(self, module: dict[str, Any]) -> None:
         absorb_output_registers(module)
-        absorb_registers(module)
+        absorb_registers(module, MULTIPLIER)
         absorb_gates(module)
         limit_fanout(module)
+
+    def arrange(self, module: dict[str, Any]) -> None:
+        floorplan(module, self.sites)
 
     def resources(self, module: dict[str, Any]) -> Resources:
         return Resources(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ...cost import Resources
+from ..multipliers import GOWIN, absorb_registers
 from ..pll import GowinPll, gowin_pll
 from .base import Route, count_cells
 
@@ -12,7 +13,9 @@ __all__ = ["Gowin"]
 
 
 class Gowin:
-    """A carry cell (ALU) takes a look-up table's place, a memory of look-up tables (RAM16SDP4) four of them."""
+    """A carry cell (ALU) takes a look-up table's place, a memory of look-up tables (RAM16SDP4) four of them. Multipliers are
+    counted as those of 9 × 9 bits: one of 18 × 18 is two of them.
+    """
 
     synthesis = "synth_gowin"
     models = "+/gowin/cells_sim.v"
@@ -28,14 +31,17 @@ class Gowin:
         return gowin_pll(input_mhz, mhz, self.family)
 
     def improve(self, module: dict[str, Any]) -> None:
-        """Nothing yet."""
+        absorb_registers(module, GOWIN)
+
+    def arrange(self, module: dict[str, Any]) -> None:
+        """nextpnr finds every cell's place."""
 
     def resources(self, module: dict[str, Any]) -> Resources:
         luts = {f"LUT{n}": 1 for n in range(1, 5)} | {"ALU": 1, "RAM16SDP1": 1, "RAM16SDP2": 2, "RAM16SDP4": 4}
         return Resources(
             lut=count_cells(module, luts),
             ff=sum(cell["type"].startswith("DFF") for cell in module["cells"].values()),
-            dsp=count_cells(module, {"MULT9X9": 0.5, "MULT18X18": 1, "MULTALU18X18": 1}),
+            dsp=count_cells(module, {"MULT9X9": 1, "MULT18X18": 2, "MULTALU18X18": 2}),
             bram=sum(cell["type"] in _BLOCK_RAMS for cell in module["cells"].values()),
         )
 
