@@ -179,8 +179,8 @@ class Link(wiring.Component):
             m.d.sync += hold.eq(hold - 1)
 
         # What to send next, the urgent first: identity, answer to a poll, output, how far the input is.
-        # What is compared is two cycles old, which matters only where a packet has just changed it (recent).
-        pending, some, stale, recent = Signal(16), Signal(), Signal(), Signal(2)
+        # What is compared is two cycles old, which matters only where a packet changes it (recent), a cycle after its end.
+        pending, some, stale, recent = Signal(16), Signal(), Signal(), Signal(3)
         length = Signal.like(sender.length)
         m.d.sync += [
             pending.eq(outputs.committed - sent),
@@ -212,22 +212,28 @@ class Link(wiring.Component):
                 with m.If(~polled):
                     m.d.sync += sent.eq(sent + length)
 
-        # What has come; later assignments win over those above.
+        # What has come, known a cycle after the packet's end; later assignments win over those above.
         header = receiver.header
         same, next_in_line = Signal(), Signal()  # settled by the time the packet ends
         m.d.sync += [same.eq(header.session == session), next_in_line.eq(header.offset == inputs.received)]
         ours = receiver.whole & same
         accept = ours & (header.kind == Kind.DATA) & inputs.fits & next_in_line
         m.d.sync += [inputs.close.eq(receiver.done), inputs.accept.eq(accept)]
-        with m.If(receiver.done):
-            with m.If(receiver.whole & (header.kind == Kind.RESET)):
+        begins, polls, brings = Signal(), Signal(), Signal()
+        m.d.sync += [
+            begins.eq(receiver.whole & (header.kind == Kind.RESET)),
+            polls.eq(ours & (header.kind == Kind.POLL)),
+            brings.eq(ours & (header.kind == Kind.DATA)),
+        ]
+        with m.If(recent[0]):
+            with m.If(begins):
                 m.d.sync += [session.eq(header.session), hold.eq(RESET_CYCLES), acked.eq(0), sent.eq(0), reported.eq(0)]
                 m.d.sync += [identify.eq(1), polled.eq(0), answer.eq(0), rejected.eq(0)]
-            with m.Elif(ours & (header.kind == Kind.POLL)):
+            with m.Elif(polls):
                 m.d.sync += [acked.eq(header.taken), sent.eq(header.taken), poll.eq(header.offset), polled.eq(1)]
-            with m.Elif(ours & (header.kind == Kind.DATA)):
+            with m.Elif(brings):
                 m.d.sync += [acked.eq(header.taken), answer.eq(1)]
-                with m.If(~accept):
+                with m.If(~inputs.accept):
                     m.d.sync += rejected.eq(1)
             with m.Else():
                 m.d.sync += [answer.eq(1), rejected.eq(1)]
