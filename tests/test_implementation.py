@@ -155,10 +155,11 @@ def test_tool_that_cannot_run(hwgen, tmp_path, monkeypatch):
     assert hwgen("bitstream", folder) == (2, "", f"error: {message}\n")
 
 
-TOO_MUCH = {"modules": {"top": {"cells": {f"m{k}": {"type": "MULT18X18"} for k in range(60)}}}}
+MULTIPLIERS = {f"m{k}": {"type": "MULT18X18", "parameters": {}, "port_directions": {}, "connections": {}} for k in range(60)}
+TOO_MUCH = {"modules": {"top": {"ports": {}, "cells": MULTIPLIERS}}}
 #: Stand-ins for the tools of Gowin's devices. A report of nextpnr says that 41.7 MHz were reached.
 REPORT = '{"fmax": {"clk": {"achieved": 41.7, "constraint": %d}}, "critical_paths": [], "utilization": {}}'
-YOSYS = """echo '{"modules": {"top": {"cells": {}}}}' > netlist.json"""
+YOSYS = """echo '{"modules": {"top": {"ports": {}, "cells": {}}}}' > netlist.json"""
 NEXTPNR = f"echo {'configured' * 9} > configuration; echo '{REPORT % 40}' > report.json"
 PACK = 'cp configuration "$4"'
 LESS = (  # 81 MHz, 60 cycles

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from ortools.graph.python import linear_sum_assignment
 
+from ..ilp.sites import nearest_sites
 from .netlist import Bit, Cells
 
 __all__ = ["SITES", "Site", "floorplan"]
@@ -96,7 +96,7 @@ def _in_turns(
     middle = np.max(np.concatenate(places), axis=0) / 2
     best: tuple[list[np.ndarray], float] = [], np.inf
     for turn in range(TURNS):
-        chosen = [_nearest(position[cells], where) for cells, where in zip(blocks, places, strict=True)]
+        chosen = [nearest_sites(position[cells], where) for cells, where in zip(blocks, places, strict=True)]
         goal = np.broadcast_to(middle, position.shape).copy()
         for cells, where, sites in zip(blocks, places, chosen, strict=True):
             goal[cells] = where[sites]
@@ -109,19 +109,6 @@ def _in_turns(
         pull[np.concatenate(blocks)] = TINY + PULL * GROWTH**turn * graph.degrees[np.concatenate(blocks)]
         position = graph.pulled(there, pull, goal)
     return best
-
-
-def _nearest(wanted: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """A place for each position (n, 2), no place twice, the sum of their distances being the least."""
-    count = len(places)
-    costs = np.zeros((count, count), np.int64)  # positions beyond the last one: any place will do
-    costs[: len(wanted)] = np.rint(10 * np.abs(wanted[:, None] - places).sum(2))
-    rows, columns = np.indices(costs.shape)
-    solver = linear_sum_assignment.SimpleLinearSumAssignment()
-    solver.add_arcs_with_cost(rows.ravel(), columns.ravel(), costs.ravel())
-    if solver.solve() != solver.OPTIMAL:
-        raise AssertionError("any position can have any place")
-    return np.array([solver.right_mate(k) for k in range(len(wanted))], np.int64)
 
 
 class _Graph:

@@ -10,6 +10,7 @@ from typing import Any
 from amaranth import Cat, ClockSignal, Instance, Module, Mux, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from ..arith import IntType
 from ..errors import HwgenError
@@ -143,6 +144,7 @@ class Link(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m, p = Module(), self.params
+        place = exact_log2(p.output_buffer)
         longest = p.output_buffer // 4
         in_reset = ResetInserter(self.accelerator_reset)
         m.submodules.uart_receiver = uart_receiver = UartReceiver(p.cycles_per_bit)
@@ -158,8 +160,8 @@ class Link(wiring.Component):
                 m.d.comb += a.eq(b) if inner.signature.members[role].flow is In else b.eq(a)
 
         session, poll = Signal(16), Signal(16)
-        acked, sent, pointer = Signal(16), Signal(16), Signal(16)  # places in the output; pointer: of the byte being sent
-        reported = Signal(16)  # consumed, as the host was last told
+        sent, acked, pointer = Signal(16), Signal(place + 1), Signal(place)  # in the output; pointer: of the byte being sent
+        reported = Signal(exact_log2(p.input_buffer) + 1)  # consumed, as the host was last told
         identify, polled, answer, rejected = Signal(), Signal(), Signal(), Signal()  # what the host is to be told
         identifying, payload = Signal(), Signal(8)
         hold = Signal(range(RESET_CYCLES + 1), init=RESET_CYCLES)
@@ -180,13 +182,14 @@ class Link(wiring.Component):
 
         # What to send next, the urgent first: identity, answer to a poll, output, how far the input is.
         # What is compared is two cycles old, which matters only where a packet changes it (recent), a cycle after its end.
-        pending, some, stale, recent = Signal(16), Signal(), Signal(), Signal(3)
+        pending, some, stale, recent = Signal(place + 1), Signal(), Signal(), Signal(3)
+        unreported = (inputs.consumed - reported)[: len(reported)]
         length = Signal.like(sender.length)
         m.d.sync += [
             pending.eq(outputs.committed - sent),
-            length.eq(Mux(pending < longest, pending, longest)),
+            length.eq(Mux(pending[place - 2 :].any(), longest, pending[: place - 2])),
             some.eq(pending != 0),
-            stale.eq((inputs.consumed - reported)[:16] >= p.input_buffer // 4),
+            stale.eq(unreported[-3:].any()),  # a quarter of the buffer
             recent.eq(Cat(receiver.done, recent)),
         ]
         go = sender.ready & (hold == 0) & (recent == 0) & (identify | polled | answer | stale | some)

@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from .packets import CRC
+from .crc import SerialCrc32
 
 if TYPE_CHECKING:
     from .link import LinkParams
@@ -38,9 +38,13 @@ class InputBuffer(wiring.Component):
         m.submodules.ring = ring = memory.Memory(shape=8, depth=p.input_buffer, init=[])
         write, read = ring.write_port(), ring.read_port()
         written = Signal(16)  # accepted or not
+        place = exact_log2(p.input_buffer)
         m.d.comb += [write.addr.eq(written), write.data.eq(self.byte), read.addr.eq(self.consumed)]
         full, some = Signal(), Signal()  # as the counts were a cycle ago, which change less often than that
-        m.d.sync += [full.eq((written - self.consumed)[:16] == p.input_buffer), some.eq(self.received != self.consumed)]
+        m.d.sync += [
+            full.eq(_once_around(written, self.consumed, place)),
+            some.eq(self.received[: place + 1] != self.consumed[: place + 1]),
+        ]
         with m.If(self.write):
             with m.If(full):
                 m.d.sync += self.fits.eq(0)
@@ -76,73 +80,77 @@ class OutputBuffer(wiring.Component):
 
     Members
     -------
-    acked : bytes that the host has, modulo 2^16: their place is free
-    committed : bytes that may be sent: whole frames, and full packets of an unfinished one
+    acked : bytes that the host has, modulo twice the buffer: their place is free
+    committed : bytes that may be sent, modulo the same: whole frames, and full packets of an unfinished one
     address, data : the ring; ``data`` is a cycle later
     identity : whether ``address`` is a byte of the board's identity, which is kept in the same memory
     """
 
     def __init__(self, params: "LinkParams"):
         self.params = params
-        ring = {"acked": In(16), "committed": Out(16), "address": In(16), "identity": In(1), "data": Out(8)}
+        place = exact_log2(params.output_buffer)
+        ring = {"acked": In(place + 1), "committed": Out(place + 1), "address": In(place), "identity": In(1), "data": Out(8)}
         word = {"tdata": In(8 * params.output_bytes), "tvalid": In(1), "tready": Out(1), "tlast": In(1)}
         super().__init__({**ring, **word})
 
     def elaborate(self, platform: Any) -> Module:
         m, p = Module(), self.params
+        place = exact_log2(p.output_buffer)
         m.submodules.ring = ring = memory.Memory(shape=8, depth=2 * p.output_buffer, init=ring_contents(p))
-        m.submodules.crc = check = CRC(8).create()
+        m.submodules.crc = check = SerialCrc32()
         write, read = ring.write_port(), ring.read_port()
-        written, number, now, time = Signal(16), Signal(16), Signal(32), Signal(32)
-        word, last = Signal(8 * p.output_bytes), Signal()
-        left = Signal(range(max(p.output_bytes, 6)))  # bytes of this part after this one
+        written, part = Signal(place + 1), Signal(place - 2)  # part: bytes since the last commitment
+        number, now = Signal(16), Signal(32)
+        rest = Signal(8 * p.output_bytes + len(number) + len(now))  # of the word and the trailer
+        last, left = Signal(), Signal(range(p.output_bytes + 6))  # bytes before the next word or the CRC, after this one
         byte, offered, frame_end = Signal(8), Signal(), Signal()
         # A byte is chosen, and whether there is room for it, in the cycle before it is taken.
-        chosen, room, ends_part, ready = Signal(8), Signal(), Signal(), Signal()
+        chosen, room, ready = Signal(8), Signal(), Signal()
         take = offered & room & ready
         m.d.sync += [
             byte.eq(chosen),
-            room.eq((written - self.acked)[:16] != p.output_buffer),
-            ends_part.eq((written - self.committed)[:16] == p.output_buffer // 4 - 1),
-            ready.eq(offered & ~take),
+            room.eq(~_once_around(written, self.acked, place)),
+            ready.eq(offered & ~take & check.idle),
         ]
         m.d.comb += [
-            read.addr.eq(Cat(self.address[: exact_log2(p.output_buffer)], self.identity)),
+            read.addr.eq(Cat(self.address, self.identity)),
             self.data.eq(read.data),
-            write.addr.eq(written[: exact_log2(p.output_buffer)]),
+            write.addr.eq(written[:place]),
             write.data.eq(byte),
             write.en.eq(take),
-            check.data.eq(byte),
+            check.byte.eq(byte),
+            check.valid.eq(take & ~frame_end),
         ]
         m.d.sync += now.eq(now + 1)
         with m.If(take):
-            m.d.sync += [written.eq(written + 1), left.eq(left - 1)]
-            with m.If(frame_end | ends_part):
-                m.d.sync += self.committed.eq(written + 1)
+            m.d.sync += [written.eq(written + 1), left.eq(left - 1), part.eq(part + 1)]
+            with m.If(frame_end | part.all()):
+                m.d.sync += [self.committed.eq(written + 1), part.eq(0)]
         with m.FSM():
             with m.State("wait"):
                 m.d.comb += self.tready.eq(1)
-                m.d.sync += [word.eq(self.tdata), last.eq(self.tlast), time.eq(now), left.eq(p.output_bytes - 1)]
+                m.d.sync += [rest.eq(Cat(self.tdata, number, now)), last.eq(self.tlast)]
+                m.d.sync += left.eq(Mux(self.tlast, p.output_bytes + 5, p.output_bytes - 1))
                 with m.If(self.tvalid):
-                    m.next = "word"
-            with m.State("word"):
-                m.d.comb += [chosen.eq(word[:8]), offered.eq(1), check.valid.eq(take)]
+                    m.next = "bytes"
+            with m.State("bytes"):
+                m.d.comb += [chosen.eq(rest[:8]), offered.eq(1)]
                 with m.If(take):
-                    m.d.sync += word.eq(word[8:])
-                with m.If(take & (left == 0)):
-                    m.d.sync += left.eq(5)
-                    m.next = "wait"
-                    with m.If(last):
-                        m.next = "trailer"
-            with m.State("trailer"):
-                m.d.comb += [chosen.eq(Cat(number, time).word_select((5 - left)[:3], 8)), offered.eq(1), check.valid.eq(take)]
+                    m.d.sync += rest.eq(rest[8:])
                 with m.If(take & (left == 0)):
                     m.d.sync += left.eq(3)
-                    m.next = "check"
+                    m.next = "wait"
+                    with m.If(last):
+                        m.next = "check"
             with m.State("check"):
-                m.d.comb += [chosen.eq(check.crc.word_select((3 - left)[:2], 8)), offered.eq(1), frame_end.eq(left == 0)]
+                m.d.comb += [chosen.eq(check.low), check.shift.eq(1), offered.eq(1), frame_end.eq(left == 0)]
                 with m.If(take & frame_end):
                     m.d.comb += check.start.eq(1)
                     m.d.sync += number.eq(number + 1)
                     m.next = "wait"
         return m
+
+
+def _once_around(ahead: Signal, behind: Signal, bits: int) -> Value:
+    """Whether ``ahead`` is 2^bits in front of ``behind``, where it is never more: the ring is full."""
+    return (ahead[:bits] == behind[:bits]) & (ahead[bits] != behind[bits])

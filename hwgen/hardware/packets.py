@@ -10,17 +10,17 @@ from typing import Any
 
 from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
 
+from .crc import SerialCrc32
+
 __all__ = [
-    "BOARD_HEADER", "CRC", "ESCAPE", "FLAG", "FROM_BOARD", "HOST_HEADER", "REJECTED", "SWAP", "VERSION", "Kind",
+    "BOARD_HEADER", "ESCAPE", "FLAG", "FROM_BOARD", "HOST_HEADER", "REJECTED", "SWAP", "VERSION", "Kind",
     "PacketReceiver", "PacketSender",
 ]  # fmt: skip
 
 VERSION = 1  #: of the protocol
 FLAG, ESCAPE, SWAP = 0x7E, 0x7D, 0x20
-CRC = catalog.CRC32_ISO_HDLC  #: the one of Ethernet and of ``zlib.crc32``
 FROM_BOARD = 0x40  #: bit of the kind in all that a board sends
 REJECTED = 0x80  #: bit of the kind: since its last packet the board got one that it could not take
 
@@ -49,7 +49,7 @@ class PacketReceiver(wiring.Component):
 
     Members
     -------
-    byte, valid : input, at most one in three cycles
+    byte, valid : input, at most one in ten cycles
     payload, payload_valid : a byte behind the header, the four of the CRC included
     header : the packet's, from its end to the next packet
     done : 1 for the cycle after the flag that ends a packet
@@ -71,7 +71,7 @@ class PacketReceiver(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.crc = check = CRC(8).create()
+        m.submodules.crc = check = SerialCrc32()
         header = self.header.as_value()
         head = len(header) // 8
         size = Signal(range(head + 5))  # of the packet so far; header and CRC at most
@@ -81,12 +81,12 @@ class PacketReceiver(wiring.Component):
         m.d.comb += [
             self.payload.eq(self.byte ^ Mux(escaped, SWAP, 0)),
             self.payload_valid.eq(check.valid & (size >= head)),
-            check.data.eq(self.payload),
+            check.byte.eq(self.payload),
             check.start.eq(began),
         ]
         m.d.sync += [
             self.done.eq(flag & (size != 0)),
-            self.whole.eq(check.match_detected & (size == head + 4)),
+            self.whole.eq(check.match & (size == head + 4)),
             began.eq(flag),
         ]
         with m.If(flag):
@@ -111,7 +111,7 @@ class PacketSender(wiring.Component):
     header, length : of the packet to send; payload of ``length`` bytes
     start : input, begin if ``ready``; takes header and length
     ready : 1 where no packet is being sent
-    payload : input, the byte of the payload that is due; the next one at the latest three cycles after ``advance``
+    payload : input, the byte of the payload that is due; the next one at the latest eight cycles after ``advance``
     advance : 1 for the cycle in which ``payload`` is taken
     o : stream of bytes
     """
@@ -132,26 +132,25 @@ class PacketSender(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.crc = check = CRC(8).create()
+        m.submodules.crc = check = SerialCrc32()
         head = len(self.header.as_value()) // 8
         rest = Signal(8 * head)  # of the header
         left = Signal(range(max(self.longest, head) + 1))  # bytes of this part
         length = Signal(range(self.longest + 1))
-        # The byte that is due is looked at four cycles after the one before was taken, when the payload's memory has followed.
-        plain, flag, age, loaded = Signal(8), Signal(), Signal(2), Signal()
+        plain, flag, loaded = Signal(8), Signal(), Signal()
         byte, special, escaped, taken = Signal(8), Signal(), Signal(), Signal()
         m.d.comb += [
             self.o.valid.eq(loaded),
             self.o.payload.eq(Mux(escaped, byte ^ SWAP, Mux(special, ESCAPE, byte))),
             taken.eq(loaded & self.o.ready & (escaped | ~special)),
-            check.data.eq(byte),
+            check.byte.eq(byte),
         ]
         with m.If(loaded & self.o.ready):
             m.d.sync += [escaped.eq(~taken), loaded.eq(~taken)]
         with m.If(taken):
-            m.d.sync += [left.eq(left - 1), age.eq(0)]
-        with m.If(~loaded & ~self.ready):
-            m.d.sync += [age.eq(age + 1), loaded.eq(age == 3), byte.eq(plain)]
+            m.d.sync += left.eq(left - 1)
+        with m.If(~loaded & ~self.ready & check.idle):  # the CRC has the byte before; the payload's memory has followed
+            m.d.sync += [loaded.eq(1), byte.eq(plain)]
             m.d.sync += special.eq(~flag & ((plain == FLAG) | (plain == ESCAPE)))
         with m.FSM():
             with m.State("idle"):
@@ -180,7 +179,7 @@ class PacketSender(wiring.Component):
                     m.d.sync += left.eq(4)
                     m.next = "check"
             with m.State("check"):
-                m.d.comb += plain.eq(check.crc.word_select((4 - left)[:2], 8))
+                m.d.comb += [plain.eq(check.low), check.valid.eq(taken), check.shift.eq(1)]
                 with m.If(taken & (left == 1)):
                     m.next = "end"
             with m.State("end"):

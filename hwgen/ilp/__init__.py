@@ -1,1 +1,1 @@
-"""Optimisation problems in plain numbers, solved by OR-Tools CP-SAT. The only place that imports a solver."""
+"""Optimisation problems in plain numbers, solved by OR-Tools. The only place that imports a solver."""

