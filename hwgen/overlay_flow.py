@@ -66,7 +66,7 @@ def build_overlay(
             design = on_chip(graph, head, tail, compiled)
             timing = predict_design(design)
             result = replace(result, interval_cycles=timing.interval, latency_cycles=timing.latency)
-            resources = sum((stage.params.cost(board.memories).resources for stage in design.stages), Resources())
+            resources = design.resources(board.memories)
             tell("test vectors", 0.0)
             frames = random_frames(graph, VECTOR_FRAMES)
             expected, _ = expected_tensors(graph, model, frames)
