@@ -23,10 +23,11 @@ from hwgen.frontend import import_model
 from hwgen.frontend.calibration import quantize_float
 from hwgen.graph import Linear
 from hwgen.inputs import make_frames, random_frames
+from hwgen.overlay.clock import predict
 from hwgen.overlay.engine import Engine
 from hwgen.overlay.lower import compile_graph
 from hwgen.overlay.simulation import simulate
-from hwgen.overlay.timing import MemoryTiming, predict
+from hwgen.overlay.timing import MemoryTiming
 from hwgen.overlay_flow import engine_part
 
 MODELS = Path(os.environ.get("HWGEN_MODELS", Path(__file__).parents[2] / "shared" / "models"))

@@ -111,7 +111,7 @@ def choose(
         chosen = tuple(swapped(op, row[k], soft) for op, row, k, soft in picked)
         _check_length(ops, chosen, board)
         design = plan(graph, tuple(c.blocks for c in chosen))
-        resources = sum((s.params.cost(board.memories).resources for s in design.stages), Resources())
+        resources = design.resources(board.memories)
         over = _over(resources, board.limits)
         if not any(over.values()):
             return Choice(
@@ -153,7 +153,7 @@ def choose_again(graph: Graph, board: Board, earlier: Mapping[str, Any], progres
         candidates=chosen,
         solution=Solution(**earlier["solution"]),
         timing=predict(design),
-        resources=sum((s.params.cost(board.memories).resources for s in design.stages), Resources()),
+        resources=design.resources(board.memories),
     )
 
 

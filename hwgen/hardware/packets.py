@@ -49,7 +49,7 @@ class PacketReceiver(wiring.Component):
 
     Members
     -------
-    byte, valid : input, at most one in ten cycles
+    byte, valid : input, at most one in ten cycles; ``byte`` stays for the cycle after ``valid`` too
     payload, payload_valid : a byte behind the header, the four of the CRC included
     header : the packet's, from its end to the next packet
     done : 1 for the cycle after the flag that ends a packet
@@ -77,7 +77,10 @@ class PacketReceiver(wiring.Component):
         size = Signal(range(head + 5))  # of the packet so far; header and CRC at most
         escaped = Signal()
         began = Signal(init=1)
-        flag = self.valid & (self.byte == FLAG)
+        # What a byte means is known a cycle after it has come.
+        here, is_flag, is_escape = Signal(), Signal(), Signal()
+        m.d.sync += [here.eq(self.valid), is_flag.eq(self.byte == FLAG), is_escape.eq(self.byte == ESCAPE)]
+        flag = here & is_flag
         m.d.comb += [
             self.payload.eq(self.byte ^ Mux(escaped, SWAP, 0)),
             self.payload_valid.eq(check.valid & (size >= head)),
@@ -91,9 +94,9 @@ class PacketReceiver(wiring.Component):
         ]
         with m.If(flag):
             m.d.sync += [size.eq(0), escaped.eq(0)]
-        with m.Elif(self.valid & (self.byte == ESCAPE)):
+        with m.Elif(here & is_escape):
             m.d.sync += escaped.eq(1)
-        with m.Elif(self.valid):
+        with m.Elif(here):
             m.d.comb += check.valid.eq(1)
             m.d.sync += escaped.eq(0)
             with m.If(size < head):

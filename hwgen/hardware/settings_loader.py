@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Out
 
-from ..templates.settings import DEEP
+from ..templates.settings import loader_depth
 
 __all__ = ["SettingsLoader"]
 
@@ -27,8 +27,9 @@ class SettingsLoader(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        depth = max(DEEP, len(self.bits))
-        m.submodules.rom = rom = Memory(shape=1, depth=depth, init=self.bits, attrs={"rom_style": "block"})
+        m.submodules.rom = rom = Memory(
+            shape=1, depth=loader_depth(len(self.bits)), init=self.bits, attrs={"rom_style": "block"}
+        )
         port = rom.read_port()
         reading = Signal(init=1)
         last = port.addr == len(self.bits) - 1

@@ -7,9 +7,10 @@ from typing import Any, Protocol
 import networkx as nx
 from amaranth.lib import wiring
 
-from ..cost import BLOCKS_18K, Cost, Memories
+from ..cost import BLOCKS_18K, Cost, Memories, Resources
 from ..graph import Graph
 from ..streams import Stream, Words
+from ..templates.settings import loader_resources
 
 __all__ = ["Design", "Link", "Port", "Stage", "Template"]
 
@@ -66,6 +67,12 @@ class Stage:
 
     def create(self) -> wiring.Component:
         return self.params.create() if self.contents is None else self.params.create(self.contents)
+
+    @property
+    def setting_bits(self) -> int:
+        """Of its :class:`~hwgen.templates.settings.Setting` registers."""
+        settings = getattr(self.params, "settings", None)
+        return sum(s.element.bits for s in settings(self.contents)) if settings else 0
 
     @property
     def i_ports(self) -> tuple[str, ...]:
@@ -131,6 +138,11 @@ class Design:
     def stream(self, source: Port) -> Stream:
         """The stream that leaves ``source``."""
         return self.stage(source.stage).params.outputs[source.index] if source.stage else self.input
+
+    def resources(self, memories: Memories) -> Resources:
+        """Modelled: of all stages, and of what fills their settings."""
+        loader = loader_resources(sum(s.setting_bits for s in self.stages), memories)
+        return sum((s.params.cost(memories).resources for s in self.stages), loader)
 
     def digraph(self) -> nx.MultiDiGraph:
         """Stages as vertices (and "" for the outside), links as edges."""

@@ -9,9 +9,11 @@ import numpy as np
 from ..graph import Graph, Linear, MatMul, Node
 from .engine import Engine
 from .isa import Instruction, Load, Store, encode
-from .places import BEGIN, Placed
+from .places import Placed
 
 __all__ = ["Compiled", "Layer", "Region", "TensorStay", "data_bytes", "engine_hash", "image_of", "layers", "macs_of"]
+
+PROGRAM = 512  #: alignment of a program in external memory: requests of 16 beats of the widest bus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,5 +168,5 @@ def engine_hash(engine: Engine) -> str:
 
 def image_of(program: Sequence[Instruction], external: np.ndarray) -> tuple[bytes, int]:
     """External memory with the program behind it, and the program's first byte."""
-    begin = -(-len(external) // BEGIN) * BEGIN
+    begin = -(-len(external) // PROGRAM) * PROGRAM
     return external.tobytes().ljust(begin, b"\0") + b"".join(map(encode, program)), begin

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from ..errors import HwgenError
 from ..graph import AveragePool, GlobalAveragePool, Graph, Linear, MatMul, MaxPool, Node
+from .clock import predict
 from .compiled import Compiled, Region, TensorStay
 from .engine import Engine
 from .exact import lacking, stored
@@ -18,7 +19,7 @@ from .schedule import arrangement
 from .staging import Staging
 from .streaming import streamed
 from .streams import Stream
-from .timing import MemoryTiming, array_cycles, predict
+from .timing import MemoryTiming, array_cycles
 from .tokens import with_tokens
 from .transpose import transposable, transposed
 from .writer import Tiling, Writer, saying

@@ -8,10 +8,11 @@ from ..graph import Graph, Node
 from ..mapping.design import Design
 from ..mapping.operators import Block, Unrolling, operator
 from ..mapping.plan import plan
+from .clock import predict
 from .compiled import Compiled, image_of
 from .isa import Store
 from .resident import Image, ResidentParams
-from .timing import MemoryTiming, predict
+from .timing import MemoryTiming
 from .units.memory import LATENCY
 
 __all__ = ["ON_CHIP", "on_chip"]

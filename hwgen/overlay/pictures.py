@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..graph import Graph
+from .clock import spans
 from .compiled import Compiled, Layer, data_bytes, layers
 from .isa import Unit
-from .timing import MemoryTiming, spans
+from .timing import MemoryTiming
 from .tokens import accesses
 
 if TYPE_CHECKING:

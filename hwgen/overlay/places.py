@@ -14,7 +14,7 @@ from .isa import Fill, Multiply, largest
 
 __all__ = ["BEGIN", "Band", "External", "Placed", "bands", "fills", "rectangle", "shares", "unplaced"]
 
-BEGIN = 64  #: alignment in external memory
+BEGIN = 64  #: alignment of tensors and weights in external memory
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,10 @@ from ..errors import HwgenError
 from ..graph import Graph
 from ..ilp.engine import InfeasibleError, Problem, Solution, best, time_of, without_bus
 from .candidates import BUSES, Candidates, Limits, candidates
+from .clock import predict
 from .engine import Engine
 from .lower import compile_graph
-from .timing import MemoryTiming, predict
+from .timing import MemoryTiming
 
 __all__ = ["Choice", "Wish", "engine_for"]
 

@@ -13,8 +13,10 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith import IntType
+from ..cost import Memories, Resources
 
-__all__ = ["DEEP", "DELTA", "FIXES", "WINDOWS", "Configurable", "Rounding", "Setting", "may_give_way", "rounding_of"]
+__all__ = ["DEEP", "DELTA", "FIXES", "WINDOWS", "Configurable", "Rounding", "Setting", "loader_depth", "loader_resources",
+           "may_give_way", "rounding_of"]  # fmt: skip
 
 WINDOWS = 8  #: for ties, more than the least, that programmable rounding has
 DEEP = 33  #: words of a memory that is filled later: synthesis finds no two columns of its placeholders equal
@@ -79,6 +81,19 @@ def rounding_of(params: Any, contents: Rounding | None) -> Rounding:
     if (contents is not None) != params.programmable:
         raise ValueError(f"limits must be {'given' if params.programmable else 'None'}, not {contents}")
     return contents or Rounding(window=params.window, odd=params.odd, lo=params.lo, hi=params.hi)
+
+
+def loader_depth(bits: int) -> int:
+    """Of the memory that so many bits of settings come from."""
+    return max(DEEP, bits)
+
+
+def loader_resources(bits: int, memories: Memories) -> Resources:
+    """That memory, and what counts through it (a carry cell's two LUTs for two bits); nothing without settings."""
+    if not bits:
+        return Resources()
+    address = (loader_depth(bits) - 1).bit_length()
+    return memories.large(loader_depth(bits), 1) + Resources(lut=address + address // 3 + 2, ff=address + 3)
 
 
 class Configurable(wiring.Component):

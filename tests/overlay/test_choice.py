@@ -9,12 +9,13 @@ from hwgen.cost import BLOCKS_18K, Resources
 from hwgen.errors import HwgenError
 from hwgen.frontend import import_model, load_onnx
 from hwgen.overlay.candidates import Limits, candidates
+from hwgen.overlay.clock import predict
 from hwgen.overlay.lower import compile_graph
 from hwgen.overlay.places import unplaced
 from hwgen.overlay.resources import engine_resources
 from hwgen.overlay.schedule import arrangement
 from hwgen.overlay.shape import Wish, engine_for
-from hwgen.overlay.timing import MemoryTiming, predict
+from hwgen.overlay.timing import MemoryTiming
 from hwgen.overlay_flow import engine_part
 from tests.network_specs import Conv, Dense, NetworkSpec, Pool
 from tests.random_networks import build

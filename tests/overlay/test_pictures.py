@@ -13,11 +13,12 @@ import pytest
 from hwgen.demo import MODEL
 from hwgen.frontend import import_model, load_onnx
 from hwgen.overlay import pictures
+from hwgen.overlay.clock import predict, spans
 from hwgen.overlay.compiled import Layer, data_bytes, layers
 from hwgen.overlay.engine import Engine
 from hwgen.overlay.isa import Load, Multiply, Store, Unit
 from hwgen.overlay.lower import compile_graph
-from hwgen.overlay.timing import MemoryTiming, array_cycles, predict, spans
+from hwgen.overlay.timing import MemoryTiming, array_cycles
 from hwgen.overlay.tokens import accesses
 from hwgen.overlay_flow import engine_part
 from tests.network_specs import Branch, Conv, Dense, NetworkSpec, Pool

@@ -12,10 +12,11 @@ from hwgen.errors import HwgenError
 from hwgen.frontend import import_model
 from hwgen.graph import MatMul
 from hwgen.inputs import random_frames
+from hwgen.overlay.clock import predict
 from hwgen.overlay.isa import Load, Multiply, Place, Pool, Unit
 from hwgen.overlay.lower import compile_graph
 from hwgen.overlay.simulation import simulate
-from hwgen.overlay.timing import MemoryTiming, predict
+from hwgen.overlay.timing import MemoryTiming
 from tests.attention import Attention, build
 from tests.frontend.builder import Model
 from tests.overlay import graphs

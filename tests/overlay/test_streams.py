@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from hwgen.errors import HwgenError
+from hwgen.overlay.clock import predict
 from hwgen.overlay.engine import Engine
 from hwgen.overlay.isa import Load, Place, Unit
 from hwgen.overlay.lower import compile_graph
 from hwgen.overlay.places import unplaced
 from hwgen.overlay.schedule import arrangement
 from hwgen.overlay.simulation import simulate
-from hwgen.overlay.timing import MemoryTiming, predict
+from hwgen.overlay.timing import MemoryTiming
 from tests.network_specs import Branch, Conv, Dense, NetworkSpec, Pad, Pool, Unary
 from tests.overlay.networks import case, machine, of_spec, output, race, stored
 from tests.overlay.test_lower import check
