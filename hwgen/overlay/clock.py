@@ -21,7 +21,8 @@ SCRATCHPAD = 6  #: cycles from an address to the bytes; one more for units that 
 ROOM = 3  #: from an instruction that leaves the program's queue to a request for the next ones
 SENT = 4  #: from an instruction's last beat to its way into a unit's queue
 DECODED = 4  #: from there until the unit takes it
-BETWEEN = 3  #: from an instruction of a unit to the next one, at least
+BETWEEN = 4  #: from an instruction of a unit to the next one, at least
+ACCESS = 2  #: from an access of the store unit until it is offered to the scratchpad
 
 
 def predict(program: Sequence[Instruction], engine: Engine, memory: MemoryTiming) -> list[int]:
@@ -110,7 +111,7 @@ class _Clock:
         waiting = self.sent[unit] - QUEUE
         if waiting >= len(self.taken[unit]):
             return None
-        room = self.taken[unit][waiting] + 2 if waiting >= 0 else 0
+        room = self.taken[unit][waiting] + 3 if waiting >= 0 else 0
         return max(self.come[number] + SENT, room, self.dispatched[-1] + 2 if number else 0)
 
     def _dispatch(self, cycle: int) -> None:
@@ -154,7 +155,13 @@ class _Clock:
                 self._end(number, cycle, self._vector(i, cycle))
             case Store():
                 beats = -(-i.size // self.engine.bus)
-                cycles = i.rows * (self.memory.cycles(beats) + 2 * -(-beats // BURST)) + SCRATCHPAD + self.memory.latency + 6
+                cycles = (
+                    i.rows * (self.memory.cycles(beats) + 2 * -(-beats // BURST))
+                    + SCRATCHPAD
+                    + ACCESS
+                    + self.memory.latency
+                    + 6
+                )
                 self.free[unit] = cycle + cycles
                 self._end(number, cycle, cycle + cycles)
             case _:

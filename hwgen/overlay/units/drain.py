@@ -67,13 +67,12 @@ class DrainUnit(wiring.Component):
         m.submodules.loops = loops = Loops(e.address_bits, (8, 12, 12))
         go, ends, take = Signal(), Signal(), Signal()
         have = Signal()  # the sums of the next position are here, or will be when they are wanted
+        single = Signal()  # a lot takes one step
         read = self.valid & self.ready
         opens, lots_end = loops.fresh[0], loops.inner[1]  # the first lot of a position, the last one
         lots = Signal(8)
         m.d.sync += [lots.eq((new.channels + e.lanes - 1) >> lane_bits), first_scales.eq(new.scales >> lane_bits)]
         m.d.comb += [
-            self.valid.eq(active & (~have | (free & opens))),
-            go.eq(free & (~opens | have)),
             ends.eq(go & loops.inner[-1]),
             self.i.ready.eq(idle),
             take.eq(self.i.valid & self.i.ready),
@@ -92,21 +91,27 @@ class DrainUnit(wiring.Component):
         with m.If(step != 0):
             m.d.sync += step.eq(step - 1)
         with m.If(take):
-            m.d.sync += [d.eq(new), active.eq(1), entry.eq(new.sums), have.eq(0), scales.eq(first_scales)]
+            m.d.sync += [d.eq(new), single.eq(new.steps == 1), entry.eq(new.sums), scales.eq(first_scales)]
         with m.Elif(read):
-            m.d.sync += [have.eq(1), entry.eq(entry + 1)]
-        with m.Elif(go & opens):
-            m.d.sync += have.eq(0)
+            m.d.sync += entry.eq(entry + 1)
         with m.If(go):
-            m.d.sync += [
-                step.eq(d.steps - 1),
-                scales.eq(Mux(lots_end, d.scales >> lane_bits, scales + 1)),
-                free.eq((d.steps == 1) & ~loops.inner[-1]),
-                idle.eq((d.steps == 1) & loops.inner[-1]),
-                active.eq(~loops.inner[-1]),
-            ]
-        with m.Else():
-            m.d.sync += [free.eq(take | (active & (step[1:] == 0))), idle.eq(~take & ~active & (step[1:] == 0))]
+            m.d.sync += [step.eq(d.steps - 1), scales.eq(Mux(lots_end, d.scales >> lane_bits, scales + 1))]
+        # Whether a lot begins, and whether sums are asked for, is settled a cycle before, as much hangs on it.
+        soon = {name: Signal(name=f"{name}_soon") for name in ("active", "have", "free")}
+        over, stepped = loops.inner[-1], step[1:] == 0
+        m.d.comb += [
+            soon["active"].eq(take | Mux(go, ~over, active)),
+            soon["have"].eq(~take & (read | (have & ~(go & opens)))),
+            soon["free"].eq(Mux(go, single & ~over, take | (active & stepped))),
+        ]
+        m.d.sync += [
+            active.eq(soon["active"]),
+            have.eq(soon["have"]),
+            free.eq(soon["free"]),
+            idle.eq(Mux(go, single & over, ~take & ~active & stepped)),
+            go.eq(soon["free"] & (~loops.coming[0] | soon["have"])),
+            self.valid.eq(soon["active"] & (~soon["have"] | (soon["free"] & loops.coming[0]))),
+        ]
 
         # What goes with a lot, from its first to its last step, and the rules of its instruction.
         here, held = Signal(Target(e)), Signal(Target(e))

@@ -138,7 +138,7 @@ class Dispatch(wiring.Component):
             m.d.sync += mine[unit].eq(is_mine)
             room.append(~is_mine | queue.w_rdy)
             # The first instruction takes its tokens, once it has been there for a cycle, and is offered from the next one on.
-            seen, offered, takes = Signal(), Signal(), Signal()
+            seen, offered, takes, popped = Signal(), Signal(), Signal(), Signal()
             wait = queue.r_data[OPCODE : OPCODE + 4]
             there = Cat(~wait[other] | tokens[other, unit].there | self._gives(other, unit) for other in Unit if other != unit)
             m.d.comb += [
@@ -147,12 +147,13 @@ class Dispatch(wiring.Component):
                 takes.eq(seen & there.all()),
                 o.valid.eq(offered),
                 o.payload.eq(queue.r_data),
-                queue.r_en.eq(o.ready & offered),
+                queue.r_en.eq(popped),
             ]
+            m.d.sync += popped.eq(o.ready & offered)
             with m.If(offered):
                 m.d.sync += offered.eq(~o.ready)
             with m.Else():
-                m.d.sync += [seen.eq(queue.r_rdy & ~takes), offered.eq(takes)]
+                m.d.sync += [seen.eq(queue.r_rdy & ~takes & ~popped), offered.eq(takes)]
             for giver in Unit:
                 if giver != unit:
                     tokens[giver, unit].count(m, self._gives(giver, unit), takes & wait[giver])

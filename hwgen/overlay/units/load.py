@@ -213,8 +213,9 @@ class LoadUnit(wiring.Component):
             access.address.eq(address),
             access.mask.eq(mask),
             Value.cast(access.data).eq(whole[: 8 * e.banks]),
-            self.entry.eq(address),
         ]
+        # These memories lie far apart: what is written there waits for a cycle.
+        m.d.sync += self.entry.eq(address)
         writes = {Place.WEIGHTS: self.write_weights, Place.SCALES: self.write_scales, Place.TABLES: self.write_tables}
         outs = {Place.WEIGHTS: self.weights, Place.SCALES: self.scale, Place.TABLES: self.table}
         for place in ENTRIES:
@@ -224,7 +225,7 @@ class LoadUnit(wiring.Component):
                 chosen = Mux(part == k, whole[width * k : width * (k + 1)], chosen)
             if place == Place.SCALES:
                 chosen = Cat(chosen[:MULT_BITS], chosen[64:])
-            m.d.comb += [
+            m.d.sync += [
                 writes[place].eq(pending & ~to_scratchpad & (d.place == place)),
                 Value.cast(outs[place]).eq(chosen),
             ]

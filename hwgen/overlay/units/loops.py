@@ -37,6 +37,7 @@ class Loops(wiring.Component):
     address : of this round, for each way; as what follows only during a run
     inner : for each number of loops, whether so many inner ones are in their last round
     fresh : for each loop, whether it and all within have just begun
+    coming : ``fresh`` of the next cycle
     """
 
     def __init__(self, address_bits: int, count_bits: Sequence[int], ways: int = 1):
@@ -52,6 +53,7 @@ class Loops(wiring.Component):
                 "address": Out(address_bits).array(ways),
                 "inner": Out(loops + 1),
                 "fresh": Out(loops),
+                "coming": Out(loops),
             }
         )
 
@@ -92,8 +94,10 @@ class Loops(wiring.Component):
         ends = [Mux(inner[k + 1], held[k].one, Mux(turn[k], left[k].two, left[k].one)) for k in every]
         flags = Mux(over, Cat(rounds.one for rounds in coming), Cat(ends))
         ended = over & ~self.start
+        m.d.comb += self.coming.eq(Mux(self.next | idle, inner[1:] | over.replicate(loops), self.fresh))
+        m.d.sync += self.fresh.eq(self.coming)
         with m.If(self.next | idle):
-            m.d.sync += [self.fresh.eq(inner[1:] | over.replicate(loops)), idle.eq(ended), over.eq(ended | flags.all())]
+            m.d.sync += [idle.eq(ended), over.eq(ended | flags.all())]
             for k in every:
                 m.d.sync += inner[k + 1].eq(flags[: k + 1].all())
                 m.d.sync += turn[k].eq(~ended & ~flags[k] & (flags[:k].all() if k else 1))

@@ -17,6 +17,7 @@ __all__ = ["StoreUnit"]
 
 DEPTH = 16  #: beats on their way from the scratchpad to the bus
 SPARE = 2  #: of these, for those that begin while ``room`` is being reckoned
+WAITING = 4  #: accesses of the scratchpad that wait for it
 
 
 class StoreUnit(wiring.Component):
@@ -63,7 +64,7 @@ class StoreUnit(wiring.Component):
         room = Signal(init=1)
         take = self.i.valid & self.i.ready
         length = Signal(range(17))
-        aw_done, go = self.aw.valid & self.aw.ready, self.port.valid & self.port.ready
+        aw_done, go = self.aw.valid & self.aw.ready, Signal()
         is_end, first = Signal(), Signal(32)  # of an instruction, before it is taken
         m.d.sync += [is_end.eq(self.i.payload[:OPCODE] == End.opcode), first.eq(self.base + new.external)]
         m.d.comb += [
@@ -71,8 +72,6 @@ class StoreUnit(wiring.Component):
             self.aw.valid.eq(offered),
             self.aw.payload.address.eq(external),
             self.aw.payload.length.eq(length),
-            self.port.valid.eq(announced & room),
-            self.port.payload.address.eq(local),
         ]
         with m.If(~active):
             m.d.sync += [
@@ -101,10 +100,18 @@ class StoreUnit(wiring.Component):
         m.submodules.queue = queue = SyncFIFOBuffered(width=beat.size, depth=DEPTH)
         out = data.View(beat, queue.r_data)
         strobe = Mux(row_ends, Cat(k < left for k in range(e.bus)), (1 << e.bus) - 1)
-        info = delayed(m, Cat(strobe, burst_ends), PORT_LATENCY, "info")
+        wish = data.StructLayout({"address": e.address_bits, "info": e.bus + 1})
+        m.submodules.accesses = accesses = SyncFIFOBuffered(width=wish.size, depth=WAITING)
+        access = data.View(wish, accesses.r_data)
         m.d.comb += [
-            queue.w_en.eq(delayed(m, go, PORT_LATENCY, "come")),
-            queue.w_data.eq(Cat(Value.cast(self.x)[: 8 * e.bus], info)),
+            go.eq(announced & room & accesses.w_rdy),
+            accesses.w_en.eq(go),
+            accesses.w_data.eq(Cat(local, strobe, burst_ends)),
+            accesses.r_en.eq(self.port.ready),
+            self.port.valid.eq(accesses.r_rdy),
+            self.port.payload.address.eq(access.address),
+            queue.w_en.eq(delayed(m, accesses.r_rdy & self.port.ready, PORT_LATENCY, "come")),
+            queue.w_data.eq(Cat(Value.cast(self.x)[: 8 * e.bus], delayed(m, access.info, PORT_LATENCY, "info"))),
             queue.r_en.eq(self.w.ready),
             self.w.valid.eq(queue.r_rdy),
             self.w.payload.data.eq(out.data),
