@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from .engine import Engine
 from .isa import WORD, Combine, Drain, Fill, Instruction, Load, Multiply, Place, Pool, Store, Unit
+from .small.timing import spans as sequential_spans
 
 __all__ = ["GAP", "MemoryTiming", "array_cycles", "predict", "spans"]
 
@@ -73,6 +74,8 @@ def spans(program: Sequence[Instruction], engine: Engine, memory: MemoryTiming) 
     A load begins with its first byte. What a unit does while the instruction before has not ended counts for that one, so
     spans of a unit do not overlap.
     """
+    if engine.sequential:
+        return sequential_spans(program, engine)
     dispatched: list[int] = []
     found: list[tuple[int, int]] = []
     for _ in range(PASSES):

@@ -3,7 +3,7 @@
 from typing import Any
 
 from amaranth import Array, Cat, Const, Module, Mux, Signal, signed, unsigned
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -51,7 +51,9 @@ class Requantiser(wiring.Component):
         digit_bits = self.engine.digit
         # The offset is wanted two cycles after the multiplier.
         scales = (self.scale, self.scale, *(delayed(m, self.scale, 2, "scale"),) * 2)
-        mult_low, mult_high, *offset = (self._part(m, k, bits, scale) for k, (bits, scale) in enumerate(zip(PARTS, scales, strict=True)))
+        mult_low, mult_high, *offset = (
+            self._part(m, k, bits, scale) for k, (bits, scale) in enumerate(zip(PARTS, scales, strict=True))
+        )
         slot = delayed(m, self.round.slot, 1, "slot")
         mult = Cat(mult_low, mult_high, Const(0, 4 * digit_bits - MULT_BITS))
         digit = Array(mult[digit_bits * k :][:digit_bits] for k in range(4))[slot]

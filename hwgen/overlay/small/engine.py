@@ -17,7 +17,7 @@ from .drain import Requantiser
 from .memory import SinglePort
 from .sequencer import READ, Round, Sequencer
 from .vector import SequentialVector
-from .words import WORD, Kind, boot
+from .words import Kind
 
 __all__ = ["SequentialEngine"]
 
@@ -27,26 +27,19 @@ STREAMS = (Kind.INPUT, Kind.OUTPUT, Kind.BOOT)
 class SequentialEngine(wiring.Component):
     """The image comes in first, then its program runs: that says when bytes of frames come and go.
 
-    Parameters
-    ----------
-    size
-        Bytes of the image.
-    program
-        Its first word of the program.
-
     Members
     -------
     i, o : bytes
     """
 
-    def __init__(self, engine: Engine, size: int, program: int):
-        self.engine, self.size, self.program = engine, size, program
+    def __init__(self, engine: Engine):
+        self.engine = engine
         byte = stream.Signature(unsigned(8))
         super().__init__({"i": In(byte), "o": Out(byte)})
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.sequencer = s = Sequencer(boot(self.size), self.program)
+        m.submodules.sequencer = s = Sequencer()
         m.submodules.external = external = SinglePort()
         m.submodules.scratchpad = scratchpad = SinglePort()
         # What is read comes with its round, the address T of those whose results are not late, and where in a word it is.

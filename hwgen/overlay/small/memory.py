@@ -7,10 +7,11 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["SIZE", "SinglePort"]
+from ..engine import SINGLE_PORT
 
-WORDS = 1 << 14
-SIZE = 4 * WORDS  #: bytes: two blocks of SPRAM
+__all__ = ["WORDS", "SinglePort"]
+
+WORDS = SINGLE_PORT // 4  #: in two blocks of SPRAM
 STYLE = {"ram_style": "huge", "no_rw_check": 1}
 
 

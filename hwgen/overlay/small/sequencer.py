@@ -8,7 +8,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..units.words import UNCHECKED, delayed
-from .words import BASE, BITS, HELD, LEVELS, RULES, WORD, Job, Kind, Way
+from .memory import WORDS
+from .words import BASE, BITS, BOOT, HELD, LEVELS, RULES, WORD, Kind, Way
 
 __all__ = ["AFTER", "BEFORE", "LATE", "READ", "Round", "Sequencer"]
 
@@ -18,20 +19,15 @@ AFTER = 14  #: cycles after the last round until the next word of the program is
 BEFORE = len(LEVELS) + 1  #: cycles from the word that starts an instruction to its first round
 PLACES = 128  #: registers of a way: 8 of each kind
 
-#: Of a round: which one of the innermost loop, whether that is the last; of a Multiply whether sums come in it instead of products,
-#: and whether it is a position's last; of a Pool whether it is a window's first element.
+#: Of a round: which one of the innermost loop, whether that is the last; of a Multiply whether sums come in it instead of
+#: products, and whether it is a position's last; of a Pool whether it is a window's first element.
 Round = data.StructLayout({"valid": 1, "slot": LEVELS[0], "last": 1, "sums": 1, "position": 1, "opens": 1})
 
 
 class Sequencer(wiring.Component):
     """One instruction after the other.
 
-    Parameters
-    ----------
-    begin
-        What is carried out first after a reset.
-    program
-        The word of external memory that comes then.
+    After a reset it brings the image in, then goes where the last word of external memory leads.
 
     Members
     -------
@@ -45,15 +41,14 @@ class Sequencer(wiring.Component):
     phase : of the slots of an element
     """
 
-    def __init__(self, begin: Job, program: int):
-        self.begin, self.program = begin, program
+    def __init__(self) -> None:
         super().__init__(
             {
                 "word": In(WORD),
                 "fetch": Out(1),
-                "place": Out(BITS - 2, init=program),
+                "place": Out(range(WORDS), init=WORDS - 1),
                 "hold": In(1),
-                "kind": Out(Kind, init=begin.kind),
+                "kind": Out(Kind, init=BOOT.kind),
                 "rules": Out(RULES),
                 "round": Out(Round),
                 "a": Out(BITS),
@@ -110,9 +105,9 @@ class Sequencer(wiring.Component):
     def _registers(self, m: Module, way: Way, level: Value, write: Signal) -> Any:
         """What a way's register of the instruction's kind holds, a cycle later."""
         init = [0] * PLACES
-        for (other, number), value in self.begin.registers().items():
+        for (other, number), value in BOOT.registers().items():
             if other == way:
-                init[8 * self.begin.kind + number] = value
+                init[8 * BOOT.kind + number] = value
         m.submodules[f"registers_{way.name.lower()}"] = memory = Memory(shape=BITS, depth=PLACES, init=init, attrs=UNCHECKED)
         port, put = memory.read_port(), memory.write_port()
         m.d.comb += [

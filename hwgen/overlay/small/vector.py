@@ -51,7 +51,7 @@ class SequentialVector(wiring.Component):
         m.submodules.tables = tables = Memory(shape=signed(32), depth=TABLES, init=[], attrs=UNCHECKED)
         read, write = tables.read_port(), tables.write_port()
         m.d.comb += [
-            read.addr.eq(Cat(self.byte ^ 0x80, self.round.slot[0])),
+            read.addr.eq(Cat(self.byte[:-1], ~self.byte[-1], self.round.slot[0])),
             write.addr.eq(self.entry),
             write.data.eq(self.word),
             write.en.eq(self.write),

@@ -1,9 +1,9 @@
 """A program as the sequential engine reads it: writes to its registers, the last one of an instruction starts it.
 
-Every instruction is nested loops around one access, with up to three addresses that go along. What is added to an address when a
-loop goes on, less what the loops within have added since, is reckoned here: the hardware has one adder for each address, and
-no fields to find in instructions. Each kind of instruction has registers of its own, which keep what they hold; what is in them
-already is not written again.
+Every instruction is nested loops around one access, with up to three addresses that go along. What is added to an address when
+a loop goes on, less what the loops within have added since, is reckoned here: the hardware has one adder for each address, and
+no fields to find in instructions. Each kind of instruction has registers of its own, which keep what they hold; what is in
+them already is not written again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,11 +16,29 @@ import numpy as np
 from amaranth import signed
 from amaranth.lib import data
 
+from ...errors import HwgenError
 from ..compiled import Region
-from ..engine import Engine
+from ..engine import SINGLE_PORT, Engine
 from ..isa import SHIFTS, Combine, Drain, End, Fill, Instruction, Load, Multiply, Place, Pool, Store
 
-__all__ = ["BASE", "BITS", "HELD", "LEVELS", "RULES", "SLOTS", "WORD", "Job", "Kind", "Loop", "Way", "as_bytes", "boot", "frame", "job", "words"]  # fmt: skip
+__all__ = [
+    "BASE",
+    "BITS",
+    "BOOT",
+    "HELD",
+    "LEVELS",
+    "RULES",
+    "SLOTS",
+    "WORD",
+    "Job",
+    "Kind",
+    "Loop",
+    "Way",
+    "frame",
+    "image",
+    "job",
+    "words",
+]
 
 BITS = 16  #: of a register, and of an address
 LEVELS = (2, 16, 12, 12, 12, 12)  #: bits of the counts of loops, less one; the innermost first
@@ -29,6 +47,7 @@ SLOTS = 4  #: cycles of an element of a Combine or a Pool, whose reads and write
 
 #: A write: which register of which kind of instruction; whether it starts one.
 WORD = data.StructLayout({"value": BITS, "level": 3, "kind": 4, "way": 3, "go": 1, "unused": 5})
+_GO = 1 << WORD["go"].offset
 #: What holds for a whole instruction, from register 0 on.
 RULES = data.StructLayout(
     {
@@ -218,9 +237,8 @@ def frame(kind: Kind, region: Region) -> Job:
     return Job(kind=kind, a=region.address, loops=_each(*(Loop(count=count, a=step) for count, step in steps)))
 
 
-def boot(size: int) -> Job:
-    """What brings the first bytes of external memory in."""
-    return Job(kind=Kind.BOOT, loops=_each(Loop(count=size, t=1)))
+#: What brings the image in after a reset: all of external memory, whose last word leads to the program.
+BOOT = Job(kind=Kind.BOOT, loops=_each(Loop(count=SINGLE_PORT, t=1)))
 
 
 def words(jobs: Sequence[Job], start: int) -> Iterator[list[int]]:
@@ -239,12 +257,16 @@ def words(jobs: Sequence[Job], start: int) -> Iterator[list[int]]:
                 held[key] = value
                 writes.append(_word(j.kind, way, level, value))
         if j.kind == Kind.END:
-            writes = [_word(j.kind, Way.A, BASE, start)]
-        elif not writes:
-            writes = [_word(j.kind, Way.A, BASE, j.a)]
-        writes[-1] |= 1 << WORD["go"].offset
-        yield prologue + writes
+            yield [*prologue, _to(start)]
+        else:
+            *first, last = writes or [_word(j.kind, Way.A, BASE, j.a)]
+            yield [*prologue, *first, last | _GO]
         prologue = []
+
+
+def _to(start: int) -> int:
+    """The word that leads to another one."""
+    return _word(Kind.END, Way.A, BASE, start) | _GO
 
 
 def _word(kind: Kind, way: Way, level: int, value: int) -> int:
@@ -252,6 +274,15 @@ def _word(kind: Kind, way: Way, level: int, value: int) -> int:
     return WORD.const(fields).as_value().value
 
 
-def as_bytes(numbers: Sequence[int]) -> bytes:
-    """Words as they lie in external memory."""
-    return np.array(numbers, "<u4").tobytes()
+def image(jobs: Sequence[Job], external: np.ndarray) -> bytes:
+    """All of external memory: what it holds at first, the program behind that; ``HwgenError`` where there is no room for it."""
+    start = -(-len(external) // 4)
+    program = [word for part in words(jobs, start) for word in part]
+    size = 4 * (start + len(program) + 1)
+    if size > SINGLE_PORT:
+        raise HwgenError(
+            f"constants and tensors take {len(external)} bytes of external memory and the program {4 * len(program) + 4}, "
+            f"and there are {SINGLE_PORT}; choose a larger board"
+        )
+    content = external.tobytes().ljust(4 * start, b"\0") + np.array(program, "<u4").tobytes()
+    return content.ljust(SINGLE_PORT - 4, b"\0") + np.array([_to(start)], "<u4").tobytes()
