@@ -36,7 +36,7 @@ from .overlay.resources import engine_resources
 from .overlay.shape import Choice, Wish, engine_for
 from .overlay.simulation import NAME, verilog
 from .overlay.simulation import simulate as run_program
-from .overlay.small.design import SEQUENTIAL, sequential
+from .overlay.small.design import SEQUENTIAL, program_bytes, sequential
 from .overlay.soc_top import SOC_NAME, design_id, soc_verilog
 from .overlay.timing import MemoryTiming, predict
 from .results import OverlayBuildResult, OverlayLayer, OverlaySimulateResult
@@ -273,11 +273,11 @@ def _result(
     engine, ends = compiled.engine, _cycles(compiled, memory)
     found = layers(head, compiled, ends)
     rows = tuple(OverlayLayer(name=row.names[-1], macs=row.macs, cycles=row.end - row.start) for row in found)
-    moved = data_bytes(compiled) + WORD * len(compiled.program)
+    read = program_bytes(compiled.program, engine) if engine.sequential else WORD * len(compiled.program)
     return OverlayBuildResult(
         board=board.name, clock_mhz=board.clock_mhz, folder=str(folder), rows=engine.rows, columns=engine.columns,
         lanes=engine.lanes, scratchpad=engine.scratchpad, bus=engine.bus, instructions=len(compiled.program),
-        macs=sum(row.macs for row in rows), latency_cycles=ends[-1], external_bytes=moved, layers=rows,
+        macs=sum(row.macs for row in rows), latency_cycles=ends[-1], external_bytes=data_bytes(compiled) + read, layers=rows,
         modelled=choice.modelled, objective=choice.objective, bound=choice.bound, proven=choice.proven,
     )  # fmt: skip
 

@@ -1,5 +1,6 @@
 """An accelerator that is the sequential engine and its memories; image and frames come as a stream."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,17 +11,23 @@ from ...mapping.operators import Block
 from ...mapping.plan import plan
 from ..compiled import Compiled
 from ..engine import SINGLE_PORT, Engine
+from ..isa import Instruction
 from .resident import Image, SequentialParams
 from .timing import cycles
-from .words import Job, Kind, frame, image, job
+from .words import Job, Kind, frame, image, job, words
 
-__all__ = ["SEQUENTIAL", "sequential"]
+__all__ = ["SEQUENTIAL", "program_bytes", "sequential"]
 
 #: The one there is: as many block RAMs of 4 kbit as the iCE40UP5K has besides those of the link.
 SEQUENTIAL = Engine(
     rows=1, columns=4, taps=1, lanes=1, bus=4, digit=16, scratchpad=SINGLE_PORT, weights=256, sums=128, scales=256,
     sequential=True,
 )  # fmt: skip
+
+
+def program_bytes(program: Sequence[Instruction], engine: Engine) -> int:
+    """Of external memory that a program is."""
+    return 4 * sum(map(len, words([job(i, engine) for i in program], 0)))
 
 
 def sequential(head: Graph, compiled: Compiled) -> tuple[Design, bytes]:
