@@ -1,6 +1,8 @@
 """The sequential engine's Verilog, in Verilator, against the simulator of its instructions."""
 
+import re
 import subprocess
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -8,14 +10,17 @@ import numpy as np
 import pytest
 
 from hwgen.demo import MODEL, SAMPLES
+from hwgen.errors import HwgenError
 from hwgen.hardware.verilator import verilate
 from hwgen.hardware.verilog import convert
 from hwgen.overlay.engine import Engine
+from hwgen.overlay.isa import Fill
 from hwgen.overlay.lower import compile_graph
 from hwgen.overlay.small.engine import SequentialEngine
 from hwgen.overlay.small.sequencer import AFTER
-from hwgen.overlay.small.timing import BYTE, MOVED, WORD, cycles
-from hwgen.overlay.small.words import Job, Kind, Loop, image, job
+from hwgen.overlay.small.timing import BYTE, cycles
+from hwgen.overlay.small.timing import WORD as FETCH
+from hwgen.overlay.small.words import WORD, Job, Kind, Loop, Way, image, job, words
 from tests.overlay.networks import case, machine, output, stored
 from tests.overlay.programs import KINDS, Program, Writer, random_program
 
@@ -49,7 +54,8 @@ def run(programs: list[tuple[list[Job], np.ndarray]], folder: Path, seed: int = 
         name = folder / f"image{k}"
         name.write_bytes(image([*jobs, out, Job(kind=Kind.END)], np.resize(before, OUTPUTS)))
         names.append(name)
-        predicted.append(AFTER + WORD + sum(cycles([*jobs, out])) - AFTER - BYTE * OUTPUTS + MOVED + 1)
+        # After the image's last byte: what follows a Boot, the word that leads to the program, all until the first byte.
+        predicted.append(AFTER + FETCH + sum(cycles([*jobs, out])) - AFTER - BYTE * OUTPUTS + BYTE)
     command = [model(), str(seed), str(OUTPUTS), *names, "+verilator+rand+reset+2", f"+verilator+seed+{seed + 1}"]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert seed or [int(line) for line in said.split()] == predicted
@@ -103,3 +109,44 @@ def test_digits(tmp_path):
     for m, after, network in zip(machines, made, networks, strict=True):
         m.external = after[:size]
         assert (output(m, compiled, network) == stored(network, network.graph.output)).all()
+
+
+def test_words():
+    """What is in a register is not written again; a program begins without knowing what is there."""
+    fill = job(Fill(value=3, local=5, size=7, rows=2, local_step=9), ENGINE)
+    other = job(Fill(value=3, local=6, size=7, rows=2, local_step=9), ENGINE)
+    first, second, third, last = words([fill, fill, other, Job(kind=Kind.END)], 100)
+    registers = fill.registers()
+    assert len(first) == 3 + len(registers)  # three more for a Multiply
+    assert registers[Way.T, 1] == 1
+    assert registers[Way.T, 2] == 9 - 6  # less what the loop within has added
+    assert [WORD.from_bits(w).go for w in first] == [0] * (len(first) - 1) + [1]
+    assert len(second) == 1
+    assert [WORD.from_bits(w).value for w in third] == [6]
+    assert [(WORD.from_bits(w).kind, WORD.from_bits(w).value) for w in last] == [(Kind.END, 100)]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rows": 2}, "rows must be 1 where instructions follow each other, not 2"),
+        ({"columns": 5}, "columns must be 4 where instructions follow each other, not 5"),
+        ({"digit": 8}, "digit must be 16 where instructions follow each other, not 8"),
+        ({"scratchpad": 1 << 17}, "scratchpad must be at most 65536 bytes (SPRAM), not 131072"),
+    ],
+)
+def test_errors(change, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        replace(ENGINE, **change)
+
+
+def test_too_many_rounds():
+    with pytest.raises(ValueError, match=r"^FILL: a count must be in 1\.\.65536, not 65537$"):
+        job(Fill(size=65537), ENGINE)
+
+
+def test_no_room():
+    """Says how much there is."""
+    message = "constants and tensors take 65536 bytes of external memory and the program 20, and there are 65536; "
+    with pytest.raises(HwgenError, match=f"^{re.escape(message)}choose a larger board$"):
+        image([Job(kind=Kind.END)], np.zeros(1 << 16, np.uint8))

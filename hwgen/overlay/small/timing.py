@@ -7,10 +7,9 @@ from ..isa import Instruction
 from .sequencer import AFTER, BEFORE
 from .words import Job, Kind, job, words
 
-__all__ = ["BYTE", "MOVED", "cycles", "spans"]
+__all__ = ["BYTE", "WORD", "cycles", "spans"]
 
 BYTE = 4  #: cycles of a byte of a frame, if it is there, or taken, at once
-MOVED = 3  #: of these until it moves
 WORD = 2  #: cycles of a word of the program
 
 
