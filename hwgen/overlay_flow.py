@@ -279,6 +279,7 @@ def _result(
         lanes=engine.lanes, scratchpad=engine.scratchpad, bus=engine.bus, instructions=len(compiled.program),
         macs=sum(row.macs for row in rows), latency_cycles=ends[-1], external_bytes=data_bytes(compiled) + read, layers=rows,
         modelled=choice.modelled, objective=choice.objective, bound=choice.bound, proven=choice.proven,
+        alone=engine.sequential,
     )  # fmt: skip
 
 

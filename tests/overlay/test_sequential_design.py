@@ -90,6 +90,7 @@ def test_build_and_simulate(built):
     assert run.elements_compared == 2 * 2378
     assert (run.latency_cycles, run.interval_cycles) == (result.latency_cycles, result.interval_cycles)
     assert run.predicted_latency_cycles == run.latency_cycles
+    assert result.chosen == "the only one for the board"
     manifest = read_manifest(folder)
     assert (manifest["session"]["bytes"], manifest["host"]) == (1 << 16, [])
     assert run.outputs.shape == (2, 10)

@@ -11,9 +11,7 @@ from ..engine import SUM_BITS, Engine
 from ..units.words import UNCHECKED, delayed
 from .sequencer import Round
 
-__all__ = ["FOUND", "SequentialArray"]
-
-FOUND = 1  #: cycles from an entry's number to its sums
+__all__ = ["SequentialArray"]
 
 
 class SequentialArray(wiring.Component):
@@ -21,13 +19,13 @@ class SequentialArray(wiring.Component):
 
     Members
     -------
-    round, drains : what comes in this cycle; whether sums are only read
+    round, multiplies : what comes in this cycle, and whether it is of a Multiply; else sums are only read
     first, together, apart : rules of a Multiply
     word, byte : of the scratchpad, what is there and the byte that is addressed
     weights : the entry
     target : of the sums that are made
     entry : of the sums to read
-    sums : ``FOUND`` cycles later
+    sums : a cycle later
     """
 
     def __init__(self, engine: Engine):
