@@ -11,6 +11,7 @@ from functools import partial
 from .engine import Engine
 from .isa import WORD, Combine, Drain, Fill, Instruction, Load, Multiply, Pool, Store, Unit
 from .loading import BURST, REQUEST, Loading, Reads
+from .small.timing import spans as sequential_spans
 from .timing import GAP, MemoryTiming
 
 __all__ = ["predict", "spans"]
@@ -35,6 +36,8 @@ def spans(program: Sequence[Instruction], engine: Engine, memory: MemoryTiming) 
     A load begins with its first byte. What a unit does while the instruction before has not ended counts for that one, so
     spans of a unit do not overlap.
     """
+    if engine.sequential:
+        return sequential_spans(program, engine)
     clock = _Clock(program, engine, memory)
     clock.run()
     return clock.found
