@@ -52,8 +52,8 @@ def test_what_hwgen_makes():
 def test_ulx3s():
     board = load_board("ulx3s-85f")
     assert board.budget == Resources(lut=83640, ff=83640, dsp=156, bram=208)
-    assert board.limits == Resources(lut=82240, ff=82940, dsp=156, bram=206)
-    assert board.for_layers == Resources(lut=34540, ff=34834, dsp=156, bram=206)
+    assert board.limits == Resources(lut=82680, ff=82860, dsp=156, bram=206)
+    assert board.for_layers == Resources(lut=34725, ff=34801, dsp=156, bram=206)
     assert board.memory == Memory(kind="SDRAM", mbytes=32, bits=16)
     assert board.to_json() == {
         "name": "ulx3s-85f",
