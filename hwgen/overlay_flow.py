@@ -37,7 +37,7 @@ from .overlay.resources import engine_resources
 from .overlay.shape import Choice, Wish, engine_for
 from .overlay.simulation import NAME, verilog
 from .overlay.simulation import simulate as run_program
-from .overlay.small.design import SEQUENTIAL, program_bytes, sequential
+from .overlay.small.design import SEQUENTIAL, check_weights, program_bytes, sequential
 from .overlay.soc_top import SOC_NAME, design_id, soc_verilog
 from .overlay.timing import MemoryTiming
 from .results import OverlayBuildResult, OverlayLayer, OverlaySimulateResult
@@ -143,7 +143,10 @@ def overlay_latency(graph: Graph, board: Board, tell: Progress = silent) -> int:
     tell("choosing the engine", 0.0)
     choice = _choice(head, Wish(), board, USUAL)
     tell("compiling", 0.0)
-    return _cycles(compile_graph(head, choice.engine), USUAL)[-1]
+    compiled = compile_graph(head, choice.engine)
+    if choice.engine.sequential:
+        sequential(head, compiled)  # says whether there is room for it
+    return _cycles(compiled, USUAL)[-1]
 
 
 def _choice(head: Graph, wish: Wish, board: Board, memory: MemoryTiming) -> Choice:
@@ -155,6 +158,7 @@ def _choice(head: Graph, wish: Wish, board: Board, memory: MemoryTiming) -> Choi
             f"--array, --multipliers, --scratchpad, --axi-width and --on-chip choose among engines, and for {board.name} there "
             "is one: leave them out"
         )
+    check_weights(head)
     cycles = _cycles(compile_graph(head, SEQUENTIAL), memory)[-1]
     return Choice(engine=SEQUENTIAL, modelled=cycles, objective=cycles, bound=cycles, proven=True)
 

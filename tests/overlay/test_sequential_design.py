@@ -130,8 +130,9 @@ def test_wishes(tmp_path):
 
 
 @needs_models
-def test_image_too_large(tmp_path):
-    with pytest.raises(HwgenError, match=r"^constants and tensors take \d+ bytes of .* the program \d+, and there are 65536; "):
+def test_too_many_weights(tmp_path):
+    message = r"^the weights alone take \d+ bytes of external memory, and there are 65536; choose a larger board$"
+    with pytest.raises(HwgenError, match=message):
         flow.build(MODELS / "ic" / "ic_int8_qdq_nchw.onnx", "icebreaker", tmp_path / "x", style="overlay")
 
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...graph import Graph, Node
+from ...errors import HwgenError
+from ...graph import Graph, Linear, Node
 from ...mapping.design import Design
 from ...mapping.operators import Block
 from ...mapping.plan import plan
@@ -16,13 +17,22 @@ from .resident import Image, SequentialParams
 from .timing import cycles
 from .words import Job, Kind, frame, image, job, words
 
-__all__ = ["SEQUENTIAL", "program_bytes", "sequential"]
+__all__ = ["SEQUENTIAL", "check_weights", "program_bytes", "sequential"]
 
 #: The one there is: as many block RAMs of 4 kbit as the iCE40UP5K has besides those of the link.
 SEQUENTIAL = Engine(
     rows=1, columns=4, taps=1, lanes=1, bus=4, digit=16, scratchpad=SINGLE_PORT, weights=256, sums=128, scales=256,
     sequential=True,
 )  # fmt: skip
+
+
+def check_weights(graph: Graph) -> None:
+    """``HwgenError`` where the weights alone have no room in external memory: known before compiling."""
+    size = sum(node.weights.size for node in graph.nodes if isinstance(node, Linear))
+    if size > SINGLE_PORT:
+        raise HwgenError(
+            f"the weights alone take {size} bytes of external memory, and there are {SINGLE_PORT}; choose a larger board"
+        )
 
 
 def program_bytes(program: Sequence[Instruction], engine: Engine) -> int:
