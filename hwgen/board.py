@@ -73,6 +73,8 @@ class Board:
         Resources kept for what connects the accelerator with the world.
     bram_kbit
         Size of one block RAM: 18, or 4 on iCE40.
+    spram
+        Blocks of memory with one port, of 256 kbit, without contents at first (SB_SPRAM256KA): 4, or 0 for none.
     lut_inputs
         Inputs of one look-up table.
     flow
@@ -96,6 +98,7 @@ class Board:
     flow: Flow
     loader: str = ""
     memory: Memory | None = None
+    spram: int = 0
 
     def __post_init__(self) -> None:
         if not self.device:
@@ -111,6 +114,8 @@ class Board:
                 raise ValueError(f"link: {resource.name} must be in 0..{there}, what the budget has, not {link!r}")
         if self.bram_kbit not in MEMORIES:
             raise ValueError(f"bram_kbit must be 4 or 18 (count a block of 36 as two), not {self.bram_kbit!r}")
+        if self.spram not in (0, 4):
+            raise ValueError(f"spram must be 0 or 4, not {self.spram!r}")
         if not 0 < self.fill <= 1:
             raise ValueError(f"fill must be in 0..1, not {self.fill!r}")
         if self.flow not in get_args(Flow):

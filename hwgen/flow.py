@@ -23,6 +23,7 @@ from .ilp.unroll import Objective
 from .inputs import VECTOR_FRAMES, host_outputs, load_frames, random_frames
 from .oracle import cpu_features, saturates
 from .output import MODEL, OutputFolder, read_manifest, read_verilog
+from .overlay.parts import engine_part, host_part
 from .overlay.shape import Wish
 from .overlay.timing import MemoryTiming
 from .overlay_flow import build_overlay, compare_inside, overlay_latency, simulate_overlay
@@ -298,6 +299,9 @@ def simulate(
         progress=lambda done: tell("simulating", done / len(frames)),
     )
     mismatches, first = run.mismatches, str(run.first_mismatch or "")
+    outputs = run.output
+    if manifest.get("host"):
+        outputs = host_part(engine_part(graph)[1], graph, run.output)[graph.output]
     if on_chip:
         wrong, which = compare_inside(graph, manifest, frames, expected)
         mismatches, first = mismatches + wrong, which or first
@@ -312,7 +316,7 @@ def simulate(
         cycles_per_second=run.cycles_per_second,
         first_mismatch=f"{first}{_doubt()}" if first else "",
         stalls=stalls is not False,
-        outputs=host_outputs(graph, run.output),
+        outputs=host_outputs(graph, outputs),
     )
 
 

@@ -1,6 +1,7 @@
 """Simulate what synthesis made of an accelerator: the device's cells instead of the Verilog they were made from."""
 
 import json
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -50,7 +51,8 @@ def netlist_verilog(folder: Path, models: str = "") -> str:
             f"hierarchy -check -top {name}; proc; flatten; opt_expr; opt_clean; write_verilog -noattr netlist.v"
         )
         run_tool("yosys", ["-q", "-p", script], work, log)
-        return (work / "netlist.v").read_text()
+        # Bits that are never written have no address; Verilator wants one.
+        return re.sub(r"\[(\d+)'hx+\]", r"[\1'h0]", (work / "netlist.v").read_text())
 
 
 def check_netlist(folder: Path, netlist: str, frames: int = 10) -> SimulationResult:

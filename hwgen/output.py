@@ -4,13 +4,14 @@ import fcntl
 import json
 import os
 import shutil
+import zlib
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
 from .errors import HwgenError
 
-__all__ = ["MANIFEST", "MARKER", "MODEL", "OutputFolder", "module_of", "read_manifest", "read_verilog"]
+__all__ = ["MANIFEST", "MARKER", "MODEL", "OutputFolder", "module_of", "read_manifest", "read_session", "read_verilog"]
 
 MANIFEST = "design.json"
 MODEL = "model.onnx"  #: the quantised network, kept in the output folder
@@ -51,6 +52,20 @@ def read_verilog(folder: Path, name: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise HwgenError(f"cannot read {path}: {reason}; build it again") from error
+
+
+def read_session(folder: Path, manifest: dict) -> bytes:
+    """What the accelerator wants of its input stream once after a reset, before frames; ``HwgenError`` where it is damaged."""
+    if (session := manifest.get("session")) is None:
+        return b""
+    path = folder / session["file"]
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise HwgenError(f"cannot read {path}: {error.strerror}; build it again") from error
+    if zlib.crc32(content) != session["crc32"]:
+        raise HwgenError(f"{path} is damaged: its checksum is not that of the build; build it again")
+    return content
 
 
 class OutputFolder:

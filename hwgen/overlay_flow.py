@@ -18,10 +18,9 @@ from .cost import Resources
 from .errors import HwgenError
 from .expected import expected_tensors
 from .frontend import import_model, load_onnx
-from .graph import ArgMax, Graph, Softmax
+from .graph import Graph
 from .hardware.emit import emit, type_entry
 from .inputs import VECTOR_FRAMES, Frames, host_outputs, random_frames
-from .mapping.operators import operator
 from .output import FORMAT, MANIFEST, MARKER, MODEL, OutputFolder
 from .overlay.candidates import BUSES
 from .overlay.clock import predict
@@ -30,15 +29,17 @@ from .overlay.driver_notes import driver_notes
 from .overlay.engine import Engine
 from .overlay.isa import WORD, disassemble
 from .overlay.lower import compile_graph
+from .overlay.machine import Machine
 from .overlay.on_chip import ON_CHIP, on_chip
+from .overlay.parts import engine_part, host_part
 from .overlay.pictures import draw
 from .overlay.resources import engine_resources
 from .overlay.shape import Choice, Wish, engine_for
 from .overlay.simulation import NAME, verilog
 from .overlay.simulation import simulate as run_program
+from .overlay.small.design import SEQUENTIAL, check_weights, program_bytes, sequential
 from .overlay.soc_top import SOC_NAME, design_id, soc_verilog
 from .overlay.timing import MemoryTiming
-from .reference import run_graph
 from .results import OverlayBuildResult, OverlayLayer, OverlaySimulateResult
 from .timing import predict as predict_design
 
@@ -56,15 +57,23 @@ def build_overlay(
     head, tail = engine_part(graph)
     tell("choosing the engine", 0.0)
     memory = ON_CHIP if wish.on_chip else USUAL
-    choice = engine_for(head, wish, _budget(board, wish), board.memories, memory=memory, buses=buses(board, wish))
+    choice = _choice(head, wish, board, memory)
     engine = choice.engine
     tell("compiling", 0.0)
     compiled = compile_graph(head, engine, memory=memory)
     result = _result(head, compiled, board, folder, memory, choice)
-    about = {"style": "overlay", "on_chip": wish.on_chip, "engine": asdict(engine), "engine_hash": engine_hash(engine)}
+    streams = wish.on_chip or engine.sequential
+    about: dict[str, Any] = {"style": "overlay", "on_chip": streams}
+    about |= {"engine": asdict(engine), "engine_hash": engine_hash(engine)}
     with OutputFolder(folder) as fresh:
-        if wish.on_chip:
-            design = on_chip(graph, head, tail, compiled)
+        if streams:
+            if engine.sequential:
+                design, image = sequential(head, compiled)
+                (fresh / IMAGE).write_bytes(image)
+                about["session"] = {"file": IMAGE, "bytes": len(image), "crc32": zlib.crc32(image)}
+                about["host"] = [node.name for node in tail.nodes] if tail else []
+            else:
+                design = on_chip(graph, head, tail, compiled)
             timing = predict_design(design)
             result = replace(result, interval_cycles=timing.interval, latency_cycles=timing.latency)
             resources = design.resources(board.memories)
@@ -132,10 +141,26 @@ def overlay_latency(graph: Graph, board: Board, tell: Progress = silent) -> int:
     """Cycles of a frame on the engine that :func:`build_overlay` would choose; ``HwgenError`` where it can't do all of it."""
     head, _ = engine_part(graph)
     tell("choosing the engine", 0.0)
-    wish = Wish()
-    choice = engine_for(head, wish, _budget(board, wish), board.memories, memory=USUAL, buses=buses(board, wish))
+    choice = _choice(head, Wish(), board, USUAL)
     tell("compiling", 0.0)
-    return _cycles(compile_graph(head, choice.engine), USUAL)[-1]
+    compiled = compile_graph(head, choice.engine)
+    if choice.engine.sequential:
+        sequential(head, compiled)  # says whether there is room for it
+    return _cycles(compiled, USUAL)[-1]
+
+
+def _choice(head: Graph, wish: Wish, board: Board, memory: MemoryTiming) -> Choice:
+    """The engine: on a board with SPRAM the one that keeps everything there, else one made for the network."""
+    if not board.spram:
+        return engine_for(head, wish, _budget(board, wish), board.memories, memory=memory, buses=buses(board, wish))
+    if wish != Wish():
+        raise HwgenError(
+            f"--array, --multipliers, --scratchpad, --axi-width and --on-chip choose among engines, and for {board.name} there "
+            "is one: leave them out"
+        )
+    check_weights(head)
+    cycles = _cycles(compile_graph(head, SEQUENTIAL), memory)[-1]
+    return Choice(engine=SEQUENTIAL, modelled=cycles, objective=cycles, bound=cycles, proven=True)
 
 
 def _budget(board: Board, wish: Wish) -> Resources:
@@ -179,7 +204,7 @@ def simulate_overlay(
             made = {name: region.read(run.external) for name, region in program.regions.items() if name != graph.input}
             if program is compiled:
                 cycles, external_bytes = run.cycles, run.bytes_read + run.bytes_written
-                made |= _tail(tail, graph, made[head.output])
+                made |= {name: t[0] for name, t in host_part(tail, graph, made[head.output][None]).items()}
                 outputs.append(made[graph.output])
             for name in [name for name in made if name in expected]:
                 wrong, which = _differing(name, k, made[name], expected[name][k])
@@ -198,9 +223,10 @@ def compare_inside(
 ) -> tuple[int, str]:
     """Tensors that stay inside an overlay with its memory on chip, brought out by a program with a store behind each operator.
 
-    Returns how many elements differ, and which is the first.
+    A sequential engine's memory has no room for these: they are those of the simulator of instructions. Returns how many
+    elements differ, and which is the first.
     """
-    head, _ = engine_part(graph)
+    head, tail = engine_part(graph)
     engine = Engine(**manifest["engine"])
     program = compile_graph(head, engine, observe=True, memory=ON_CHIP)
     inside = [name for name in expected if name not in manifest["tensors"]]
@@ -208,9 +234,14 @@ def compare_inside(
     for k, frame in enumerate(frames.hardware):
         image = program.external.copy()
         program.regions[graph.input].write(image, frame)
-        run = run_program(engine, program.program, image, ON_CHIP)
+        if engine.sequential:
+            Machine(engine, image).run(program.program)
+        else:
+            image = run_program(engine, program.program, image, ON_CHIP).external
+        made = {name: region.read(image) for name, region in program.regions.items()}
+        made |= {name: tensor[0] for name, tensor in host_part(tail, graph, made[head.output][None]).items()}
         for name in inside:
-            wrong, which = _differing(name, k, program.regions[name].read(run.external), expected[name][k])
+            wrong, which = _differing(name, k, made[name], expected[name][k])
             mismatches, first = mismatches + wrong, first or which
     return mismatches, first
 
@@ -222,30 +253,6 @@ def _differing(name: str, frame: int, made: np.ndarray, expected: np.ndarray) ->
         return 0, ""
     place = tuple(wrong[0].tolist())
     return len(wrong), f"{name}, frame {frame}, element {place}: expected {expected[place]}, got {made[place]}"
-
-
-def engine_part(graph: Graph) -> tuple[Graph, Graph | None]:
-    """What the engine does, and what the host does with its output: a softmax or the highest class at the end."""
-    nodes = list(graph.nodes)
-    while nodes and isinstance(nodes[-1], Softmax | ArgMax):
-        nodes.pop()
-    if not nodes:
-        raise HwgenError("nothing is left for the overlay: the network must have more than a softmax; use --style dataflow")
-    if len(nodes) == len(graph.nodes):
-        return graph, None
-    middle = nodes[-1].output
-    first, last = tuple(nodes), graph.nodes[len(nodes) :]
-    ends = {node.output for node in last}
-    head = {name: t for name, t in graph.tensors.items() if name not in ends}
-    tail = {name: t for name, t in graph.tensors.items() if name in ends | {middle}}
-    return replace(graph, nodes=first, tensors=head, output=middle), replace(graph, nodes=last, tensors=tail, input=middle)
-
-
-def _tail(tail: Graph | None, graph: Graph, output: np.ndarray) -> dict[str, np.ndarray]:
-    if tail is None:
-        return {}
-    found = run_graph(tail, tuple(operator(node, graph) for node in tail.nodes), output[None])
-    return {name: tensor[0] for name, tensor in found.items()}
 
 
 def _check_image(folder: Path, manifest: dict[str, Any], engine: Engine, compiled: Compiled) -> None:
@@ -271,12 +278,13 @@ def _result(
     engine, ends = compiled.engine, _cycles(compiled, memory)
     found = layers(head, compiled, ends)
     rows = tuple(OverlayLayer(name=row.names[-1], macs=row.macs, cycles=row.end - row.start) for row in found)
-    moved = data_bytes(compiled) + WORD * len(compiled.program)
+    read = program_bytes(compiled.program, engine) if engine.sequential else WORD * len(compiled.program)
     return OverlayBuildResult(
         board=board.name, clock_mhz=board.clock_mhz, folder=str(folder), rows=engine.rows, columns=engine.columns,
         lanes=engine.lanes, scratchpad=engine.scratchpad, bus=engine.bus, instructions=len(compiled.program),
-        macs=sum(row.macs for row in rows), latency_cycles=ends[-1], external_bytes=moved, layers=rows,
+        macs=sum(row.macs for row in rows), latency_cycles=ends[-1], external_bytes=data_bytes(compiled) + read, layers=rows,
         modelled=choice.modelled, objective=choice.objective, bound=choice.bound, proven=choice.proven,
+        alone=engine.sequential,
     )  # fmt: skip
 
 

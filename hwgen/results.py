@@ -182,6 +182,8 @@ class OverlayBuildResult:
         The least that the solver found there, and what no engine is below.
     proven
         Whether these two are equal.
+    alone
+        Whether there is no other engine for the board.
     """
 
     board: str
@@ -201,6 +203,7 @@ class OverlayBuildResult:
     bound: int
     proven: bool
     interval_cycles: int | None = None
+    alone: bool = False
     layers: tuple[OverlayLayer, ...] = ()
 
     @property
@@ -210,6 +213,8 @@ class OverlayBuildResult:
     @property
     def chosen(self) -> str:
         """What the solver says of the engine."""
+        if self.alone:
+            return "the only one for the board"
         quality = "proven" if self.proven else f"not proven: bound {self.bound:,}"
         return f"{self.modelled:,} cycles in the solver's model, whose least are {self.objective:,}, {quality}"
 

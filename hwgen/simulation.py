@@ -10,9 +10,9 @@ import numpy as np
 
 from .arith import IntType
 from .errors import HwgenError
-from .hardware.bench import Bench, Channel, Outcome
+from .hardware.bench import Bench, Channel, Outcome, unpack
 from .hardware.top import axis
-from .output import read_manifest, read_verilog
+from .output import read_manifest, read_session, read_verilog
 from .streams import Stream
 
 __all__ = ["Mismatch", "SimulationResult", "simulate"]
@@ -130,14 +130,18 @@ def simulate(
         if array.shape != (len(frames), *tensors[name]["shape"]):
             wanted = (len(frames), *tensors[name]["shape"])
             raise ValueError(f"expected {name} must be {wanted}, not {array.shape}")
-    bench, watched = _bench(folder, manifest) if netlist is None else (_bare_bench(manifest, netlist), {})
+    stream = axis(_stream(manifest["input"]["stream"]))
+    raw = np.frombuffer(read_session(folder, manifest), np.uint8)
+    before = unpack(raw.reshape(-1, stream.bits // 8), stream.element, stream.lanes)
+    lead = len(before)
+    bench, watched = _bench(folder, manifest, lead) if netlist is None else (_bare_bench(manifest, netlist, lead), {})
     source, sink = bench.sources[0], bench.sinks[0]
     if netlist is not None:
         watched = {result: sink}
     idle_limit = 20_000 + 2 * sum(stage["cycles"] for stage in manifest["stages"])
     with tempfile.TemporaryDirectory(prefix="hwgen-") as temporary:
         outcome = bench.run(
-            [frames.reshape(-1, source.stream.lanes)],
+            [np.concatenate([before, frames.reshape(-1, source.stream.lanes)])],
             Path(temporary),
             frames=len(frames),
             seed=0 if stalls is None else stalls + 1,
@@ -167,7 +171,7 @@ def simulate(
     )
 
 
-def _bench(folder: Path, manifest: dict[str, Any]) -> tuple[Bench, dict[str, Channel]]:
+def _bench(folder: Path, manifest: dict[str, Any], lead: int = 0) -> tuple[Bench, dict[str, Channel]]:
     """The bench of an emitted design, and the channel on which each tensor travels."""
     name = manifest["name"]
     text = read_verilog(folder, name)
@@ -175,27 +179,31 @@ def _bench(folder: Path, manifest: dict[str, Any]) -> tuple[Bench, dict[str, Cha
         link["wires"]: Channel(
             name=f"{link['wires']}_probe",
             stream=_stream(link["stream"]),
-            **{role: f"{link['wires']}__{role}" for role in ("payload", "valid", "ready")},
+            payload=f"{link['wires']}__payload",
+            valid=f"{link['wires']}__valid",
+            ready=f"{link['wires']}__ready",
+            lead=0 if link["source"] else lead,
         )
         for link in manifest["links"]
     }
     watched = {tensor: probes[entry["wires"]] for tensor, entry in manifest["tensors"].items()}
     stored = {channel.name for channel in watched.values()}
     bench = replace(
-        _bare_bench(manifest, text),
+        _bare_bench(manifest, text, lead),
         probes=tuple(c for c in probes.values() if c.name in stored),
         seen=tuple(c for c in probes.values() if c.name not in stored),
     )
     return bench, watched
 
 
-def _bare_bench(manifest: dict[str, Any], verilog: str) -> Bench:
-    """The bench that sees the ports alone."""
+def _bare_bench(manifest: dict[str, Any], verilog: str, lead: int) -> Bench:
+    """The bench that sees the ports alone; ``lead`` words come before frames."""
     ends = []
     for side, prefix in (("input", "s_axis"), ("output", "m_axis")):
-        signals = {role: f"{prefix}_t{short}" for role, short in (("payload", "data"), ("valid", "valid"), ("ready", "ready"))}
-        ends.append(Channel(name=prefix, stream=axis(_stream(manifest[side]["stream"])), **signals))
-    return Bench(name=manifest["name"], verilog=verilog, sources=(ends[0],), sinks=(ends[1],))
+        stream = axis(_stream(manifest[side]["stream"]))
+        data, valid, ready = (f"{prefix}_t{role}" for role in ("data", "valid", "ready"))
+        ends.append(Channel(name=prefix, stream=stream, payload=data, valid=valid, ready=ready))
+    return Bench(name=manifest["name"], verilog=verilog, sources=(replace(ends[0], lead=lead),), sinks=(ends[1],))
 
 
 def _stream(entry: dict[str, Any]) -> Stream:
@@ -207,11 +215,11 @@ def _check_flow(bench: Bench, outcome: Outcome, frames: int, idle_limit: int) ->
     if outcome.violated:
         raise HwgenError(f"a word was withdrawn or changed before it was taken: {', '.join(outcome.violated)}")
     every = (*bench.sources, *bench.probes, *bench.sinks)
-    short = [c for c in every if outcome.counts[c.name] < frames * c.stream.words]
+    short = [c for c in every if outcome.counts[c.name] < c.lead + frames * c.stream.words]
     if not outcome.complete or short:
         why = "it was stopped" if outcome.cycles and not outcome.stuck else f"nothing moved for {idle_limit} cycles"
         held = [name for name, (valid, ready) in outcome.state.items() if valid and not ready]
-        lines = [f"  {c.name}: {outcome.counts[c.name]} of {frames * c.stream.words} words" for c in short]
+        lines = [f"  {c.name}: {outcome.counts[c.name]} of {c.lead + frames * c.stream.words} words" for c in short]
         raise HwgenError(
             f"the accelerator did not finish {frames} frames: after {outcome.cycles} cycles {why}\n"
             + "\n".join(lines)
@@ -219,7 +227,7 @@ def _check_flow(bench: Bench, outcome: Outcome, frames: int, idle_limit: int) ->
         )
     # Inside, padding of the frame that would come next may be under way already; nothing may leave.
     early = dict.fromkeys((c.name for c in bench.probes), 1)
-    surplus = [c.name for c in every if outcome.counts[c.name] > (frames + early.get(c.name, 0)) * c.stream.words]
+    surplus = [c.name for c in every if outcome.counts[c.name] > c.lead + (frames + early.get(c.name, 0)) * c.stream.words]
     if surplus:
         raise HwgenError(f"more words than {frames} frames have came out of {', '.join(surplus)}")
 

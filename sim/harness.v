@@ -1,8 +1,8 @@
 // Ends of the simulation bench: what feeds, takes and watches the streams of the accelerator.
 // Each cycle on which valid and ready are 1 at the rising edge transfers a word.
 
-// Feeds words from a binary file: each word in whole bytes, most significant byte first.
-module hwgen_source #(parameter BITS = 8, parameter WORDS = 1) (
+// Feeds words from a binary file: each word in whole bytes, most significant byte first. LEAD words come before the first frame.
+module hwgen_source #(parameter BITS = 8, parameter WORDS = 1, parameter LEAD = 0) (
   input clk, input rst, input pause, input [63:0] cycle, input [63:0] frames, input [31:0] file, input [31:0] times,
   output reg [BITS-1:0] payload, output reg valid, input ready, output reg [63:0] count
 );
@@ -16,12 +16,14 @@ module hwgen_source #(parameter BITS = 8, parameter WORDS = 1) (
     if (!rst) begin
       if (valid & ready) begin
         count <= count + 1;
-        position <= position == WORDS - 1 ? 0 : position + 1;
-        if (position == 0) $fwrite(times, "%0d\n", cycle);
+        if (count >= LEAD) begin
+          position <= position == WORDS - 1 ? 0 : position + 1;
+          if (position == 0) $fwrite(times, "%0d\n", cycle);
+        end
       end
       if (!valid | ready) begin
         valid <= 0;
-        if (fetched < frames * WORDS && !pause) begin
+        if (fetched < LEAD + frames * WORDS && !pause) begin
           code = $fread(word, file);
           payload <= word[BITS-1:0];
           valid <= code == BYTES;

@@ -52,8 +52,8 @@ def test_what_hwgen_makes():
 def test_ulx3s():
     board = load_board("ulx3s-85f")
     assert board.budget == Resources(lut=83640, ff=83640, dsp=156, bram=208)
-    assert board.limits == Resources(lut=82240, ff=82940, dsp=156, bram=206)
-    assert board.for_layers == Resources(lut=34540, ff=34834, dsp=156, bram=206)
+    assert board.limits == Resources(lut=82680, ff=82860, dsp=156, bram=206)
+    assert board.for_layers == Resources(lut=34725, ff=34801, dsp=156, bram=206)
     assert board.memory == Memory(kind="SDRAM", mbytes=32, bits=16)
     assert board.to_json() == {
         "name": "ulx3s-85f",
@@ -103,7 +103,7 @@ def test_unknown_board(name, message):
             "device =",
             "zzz =",
             "unknown key 'zzz': the keys are name, device, platform, clock_mhz, input_clock_mhz, budget, fill, link, "
-            "bram_kbit, lut_inputs, flow, loader, memory",
+            "bram_kbit, lut_inputs, flow, loader, memory, spram",
         ),
         ('device = "X1"', "", "missing device"),
         ("dsp = 3, ", "", "budget: missing dsp"),
@@ -115,6 +115,7 @@ def test_unknown_board(name, message):
         ('flow = "verilog"', 'flow = "vivado"', "flow must be one of ecp5, ice40, gowin, verilog, asic, not 'vivado'"),
         ('flow = "verilog"', 'flow = "verilog"\nplatform = "x"', "platform must be module:Class, not 'x'"),
         ('flow = "verilog"', 'flow = "verilog"\nmemory = 3', "memory must be a table, not 3"),
+        ('flow = "verilog"', 'flow = "verilog"\nspram = 2', "spram must be 0 or 4, not 2"),
         (
             'flow = "verilog"',
             'flow = "verilog"\nmemory = {kind = "DDR3", mbytes = 0, bits = 16}',

@@ -170,8 +170,11 @@ def test_no_engine_fits(tmp_path):
         r"^no engine fits the board: each takes at least [\d,]+ look-up tables of 3,224, [\d,]+ flip-flops of 3,664, "
         r"[\d,]+ block RAMs of 28; choose a larger board, smaller --array, --multipliers or --scratchpad, or --style dataflow$"
     )
+    board = tmp_path / "small.toml"
+    text = (Path(__file__).parents[1] / "boards" / "icebreaker.toml").read_text()
+    board.write_text(text.replace("spram = 4\n", ""))  # with it there is another engine
     with pytest.raises(HwgenError, match=message):
-        flow.build(MODEL, "icebreaker", tmp_path / "digits", style="overlay")
+        flow.build(MODEL, str(board), tmp_path / "digits", style="overlay")
 
 
 @pytest.fixture(scope="module")
@@ -245,6 +248,6 @@ def test_neither_style(tmp_path):
     )
     onnx.save(build_model(replace(spec, dense=(Dense(channels=200),))), tmp_path / "large.onnx")
     with pytest.raises(
-        HwgenError, match=r"^dataflow: the network does not fit icebreaker.*; overlay: no engine fits the board"
+        HwgenError, match=r"^dataflow: the network does not fit icebreaker.*; overlay: the weights alone take \d+ bytes"
     ):
         flow.build(tmp_path / "large.onnx", "icebreaker", tmp_path / "x", style="auto")

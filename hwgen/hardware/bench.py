@@ -58,8 +58,9 @@ class Outcome:
     folder: Path
 
     def words(self, channel: Channel, start: int, stop: int) -> Words:
-        """Words ``start`` to ``stop`` that ``channel`` (a sink or a probe) transferred; fewer where it did not get so far."""
+        """Words ``start`` to ``stop`` of frames on ``channel`` (a sink or a probe); fewer where it did not get so far."""
         size = 4 * -(-channel.stream.bits // 32)
+        start, stop = start + channel.lead, stop + channel.lead
         raw = np.fromfile(self.folder / f"{channel.name}.bin", np.uint8, (stop - start) * size, offset=start * size)
         raw = raw[: len(raw) // size * size].reshape(-1, size)
         return unpack(raw, channel.stream.element, channel.stream.lanes)

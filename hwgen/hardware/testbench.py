@@ -23,6 +23,8 @@ class Channel:
         What one of its words holds: element k of a word in bits ``k * element.bits`` and up.
     payload, valid, ready
         Names of the signals: ports for what is fed and taken, top-level wires for what is watched.
+    lead
+        Words that come before the first frame's.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Channel:
     payload: str
     valid: str
     ready: str
+    lead: int = 0
 
 
 def testbench(bench: "Bench") -> str:
@@ -130,7 +133,7 @@ def _source(c: Channel, index: int) -> str:
         + _times_and_pause(c, index)
         + f"""\
   assign {c.name}_violated = 0;
-  hwgen_source #(.BITS({c.stream.bits}), .WORDS({c.stream.words})) {c.name}_source (
+  hwgen_source #(.BITS({c.stream.bits}), .WORDS({c.stream.words}), .LEAD({c.lead})) {c.name}_source (
     .clk(clk), .rst(rst), .pause({c.name}_pause), .cycle(cycle), .frames(frames), .file({c.name}_file), .times({c.name}_times),
     .payload({c.name}_payload), .valid({c.name}_valid), .ready({c.name}_ready), .count({c.name}_count));"""
     )

@@ -21,7 +21,8 @@ from ..hardware.link import BAUD, link_params
 from ..hardware.packets import Kind
 from ..hardware.top import axis
 from ..inputs import Frames, host_outputs, load_frames, make_frames
-from ..output import MODEL, read_manifest
+from ..output import MODEL, read_manifest, read_session
+from ..overlay.parts import engine_part, host_part
 from ..results import RunResult
 from ..streams import Stream
 from .protocol import BoardPacket, Decoder, Identity, Transfer, TransferError, encode
@@ -62,6 +63,9 @@ class Device:
         manifest = read_manifest(self.folder)
         self.graph = import_model(load_onnx(self.folder / MODEL))
         self.params = link_params(self.folder, 4)
+        self.session = read_session(self.folder, manifest)
+        self.made = tuple(manifest["tensors"][manifest["output"]["tensor"]]["shape"])
+        self.tail = engine_part(self.graph)[1] if manifest.get("host") else None
         self.input, self.output = (_axis_stream(manifest[side]["stream"]) for side in ("input", "output"))
         self.serial: serial.Serial | None = None
         self.transfer: Transfer | None = None
@@ -88,7 +92,6 @@ class Device:
     def measure(self, given: Frames, progress: Callable[[float], None] | None = None) -> RunResult:
         """As :meth:`run`, with what the way there and back took."""
         frames = given.hardware
-        tensor = self.graph.tensors[self.graph.output]
         began, damaged, resent, sessions = time.perf_counter(), self.decoder.damaged, 0, 0
         done: list[tuple[bytes, int, int]] = []  # output, cycle of its last word, session
         again = f"load its bitstream again with `hwgen program {self.folder}`"
@@ -132,7 +135,8 @@ class Device:
             raise
         raw = np.frombuffer(b"".join(output for output, *_ in done), np.uint8).reshape(-1, self.output.bits // 8)
         (_, earlier, one), (_, last, other) = done[-2:] if len(done) > 1 else ((b"", 0, 0), (b"", 0, 1))
-        words = unpack(raw, self.output.element, self.output.lanes)
+        made = unpack(raw, self.output.element, self.output.lanes).reshape(len(frames), *self.made)
+        made = host_part(self.tail, self.graph, made).get(self.graph.output, made)
         return RunResult(
             frames=len(done),
             seconds=time.perf_counter() - began,
@@ -140,7 +144,7 @@ class Device:
             damaged_packets=self.decoder.damaged - damaged,
             sessions=sessions,
             interval_cycles=(last - earlier) & 0xFFFF_FFFF if one == other else None,
-            outputs=host_outputs(self.graph, words.reshape(len(frames), *tensor.shape)),
+            outputs=host_outputs(self.graph, made),
         )
 
     def _step(self, transfer: Transfer, frames: np.ndarray, done: int) -> bool:
@@ -168,6 +172,7 @@ class Device:
                     identity = Identity.read(packet.payload)
                     self._check(identity)
                     self.transfer = Transfer(identity, session, time.monotonic())
+                    self.transfer.lead(self.session)
                     return
         came = self.bytes - before
         what = (

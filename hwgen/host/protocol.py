@@ -136,8 +136,12 @@ class Transfer:
     def add(self, frame: bytes) -> None:
         """One more frame to send."""
         self.added += 1
-        self.waiting += frame
-        self.end += len(frame)
+        self.lead(frame)
+
+    def lead(self, content: bytes) -> None:
+        """What to send before the first frame."""
+        self.waiting += content
+        self.end += len(content)
 
     @property
     def unsent(self) -> int:

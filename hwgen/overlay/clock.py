@@ -1,7 +1,6 @@
 """When the engine carries out the instructions of a program: what its parts do, in the order of time.
 
-Units carry out their instructions in order, wait for tokens, and each has its own time for an instruction. Left out: stores
-that wait for the scratchpad.
+Units carry out their instructions in order, wait for tokens, and each has its own time for an instruction.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ from functools import partial
 from .engine import Engine
 from .isa import WORD, Combine, Drain, Fill, Instruction, Load, Multiply, Pool, Store, Unit
 from .loading import BURST, REQUEST, Loading, Reads
+from .small.timing import spans as sequential_spans
 from .timing import GAP, MemoryTiming
 
 __all__ = ["predict", "spans"]
@@ -36,6 +36,8 @@ def spans(program: Sequence[Instruction], engine: Engine, memory: MemoryTiming) 
     A load begins with its first byte. What a unit does while the instruction before has not ended counts for that one, so
     spans of a unit do not overlap.
     """
+    if engine.sequential:
+        return sequential_spans(program, engine)
     clock = _Clock(program, engine, memory)
     clock.run()
     return clock.found
@@ -59,6 +61,7 @@ class _Clock:
         self.used = dict.fromkeys(self.tokens, 0)
         self.reads = Reads(memory)
         self.loading = Loading(engine, self.reads, self._end)
+        self.storing: tuple[int, int] | None = None  # a Store, and when it was taken
         self.last_tile, self.last_position = 0, 0  # of the array
         self.written, self.drained = 0, True  # the vector unit's last result; whether it was of a Drain
         self.found: list[tuple[int, int]] = [(0, 0)] * len(program)
@@ -73,6 +76,7 @@ class _Clock:
         others: list[tuple[Callable[[], int | None], Callable[[int], None]]] = [
             (reads.when_answered, reads.answer),
             (loading.when_filled, loading.fill),
+            (self._when_stored, self._store),
             (self._when_dispatch, self._dispatch),
             *((partial(self._when_taken, unit), partial(self._take, unit)) for unit in Unit),
         ]
@@ -121,7 +125,7 @@ class _Clock:
     def _when_taken(self, unit: Unit) -> int | None:
         """When a unit takes its next instruction: it has gone there, its tokens have come, and the unit is free."""
         taken = self.taken[unit]
-        if len(taken) >= self.sent[unit]:
+        if len(taken) >= self.sent[unit] or (unit == Unit.STORE and self.storing):
             return None
         number = self.order[unit][len(taken)]
         i = self.program[number]
@@ -154,19 +158,27 @@ class _Clock:
             case Drain() | Combine() | Pool():
                 self._end(number, cycle, self._vector(i, cycle))
             case Store():
-                beats = -(-i.size // self.engine.bus)
-                cycles = (
-                    i.rows * (self.memory.cycles(beats) + 2 * -(-beats // BURST))
-                    + SCRATCHPAD
-                    + ACCESS
-                    + self.memory.latency
-                    + 6
-                )
-                self.free[unit] = cycle + cycles
-                self._end(number, cycle, cycle + cycles)
+                self.storing = number, cycle
             case _:
                 self.free[unit] = cycle + 1
                 self._end(number, cycle, cycle)
+
+    def _when_stored(self) -> int | None:
+        """When external memory has answered to all of a Store: the scratchpad's port is others' first."""
+        if self.storing is None:
+            return None
+        number, taken = self.storing
+        i = self.program[number]
+        assert isinstance(i, Store)
+        beats = -(-i.size // self.engine.bus)
+        cycles = i.rows * (self.memory.cycles(beats) + 2 * -(-beats // BURST))
+        return self.loading.last(taken, cycles, 1.0) + 1 + ACCESS + SCRATCHPAD + self.memory.latency + 6
+
+    def _store(self, cycle: int) -> None:
+        assert self.storing is not None
+        number, taken = self.storing
+        self.storing, self.free[Unit.STORE] = None, cycle
+        self._end(number, taken, cycle)
 
     def _end(self, number: int, begin: int, end: int) -> None:
         """Of an instruction; its tokens are given."""

@@ -8,9 +8,10 @@ from ..arith import IntType
 from ..templates.product import product_stages
 from .isa import Place
 
-__all__ = ["SUM_BITS", "Engine", "banks_of"]
+__all__ = ["SINGLE_PORT", "SUM_BITS", "Engine", "banks_of"]
 
 SUM_BITS = 32  #: of a sum
+SINGLE_PORT = 1 << 16  #: bytes of a sequential engine's scratchpad at most, and of its external memory
 
 
 def banks_of(rows: int, columns: int, lanes: int, bus: int) -> int:
@@ -44,6 +45,8 @@ class Engine:
         Bits of a multiplier that a lane's requantiser takes in a cycle: 8 or 16.
     soft
         How many of the multipliers are made of LUTs instead of DSPs.
+    sequential
+        Whether instructions are carried out one after the other, by the hardware of :mod:`hwgen.overlay.small`.
     """
 
     rows: int
@@ -57,6 +60,7 @@ class Engine:
     bus: int = 8
     digit: int = 8
     soft: int = 0
+    sequential: bool = False
 
     def __post_init__(self) -> None:
         for name in ("rows", "columns", "lanes", "taps", "scratchpad", "weights", "sums", "scales"):
@@ -79,6 +83,12 @@ class Engine:
             raise ValueError(f"taps must be at most {self.rows} (rows), not {self.taps!r}")
         if self.scratchpad % self.banks:
             raise ValueError(f"scratchpad must be a multiple of {self.banks} bytes (banks), not {self.scratchpad!r}")
+        if self.sequential:
+            for name, only in (("rows", 1), ("columns", 4), ("taps", 1), ("lanes", 1), ("bus", 4), ("digit", 16), ("soft", 0)):
+                if getattr(self, name) != only:
+                    raise ValueError(f"{name} must be {only} where instructions follow each other, not {getattr(self, name)!r}")
+            if self.scratchpad > SINGLE_PORT:
+                raise ValueError(f"scratchpad must be at most {SINGLE_PORT} bytes (SPRAM), not {self.scratchpad!r}")
 
     @property
     def banks(self) -> int:

@@ -99,13 +99,14 @@ class Band:
 def bands(place: Placed, engine: Engine, size: int, start: int = 0, stop: int | None = None) -> Iterator[Band]:
     """Positions of a tensor, or of some of its rows: rows or shares of them, about ``size`` at a time.
 
-    At most as many as half of the sums.
+    At most as many as half of the sums; where instructions follow each other, as many as there are sums.
     """
     height, width, _ = place.shape
     height = (height if stop is None else stop) - start
-    most = engine.sums // 2
+    most = engine.sums if engine.sequential else engine.sums // 2
+    size = most if engine.sequential else min(most, size)
     across = min(width, most, largest(Multiply, "x_count"))
-    down = min(height, max(1, min(most, size) // across))
+    down = min(height, max(1, size // across))
     for y, height_here in shares(height, -(-height // down)):
         for x, width_here in shares(width, -(-width // across)):
             yield Band(y=start + y, x=x, height=height_here, width=width_here)

@@ -15,7 +15,8 @@ from hwgen.netlist_check import check_netlist, netlist_verilog
 from tests import random_networks
 from tests.network_specs import Conv, NetworkSpec
 
-MULTIPLIER = Path(__file__).parents[1] / "hardware" / "cells" / "mult18x18d.v"
+CELLS = Path(__file__).parents[1] / "hardware" / "cells"
+MULTIPLIER = CELLS / "mult18x18d.v"
 #: Few enough weights that no block RAM holds them: for that of the ECP5 there is no model with all its words.
 SPEC = NetworkSpec(size=(5, 4, 2), layers=(Conv(channels=4, kernel=(2, 2), pads=(1, 0, 0, 1)),), seed=3)
 FRAMES = 10
@@ -44,6 +45,15 @@ def test_netlist(board, models, model, tmp_path):
     assert result.mismatches == 0
     assert (result.interval_cycles, result.latency_cycles) == (built.interval_cycles, built.latency_cycles)
     assert len(np.unique(result.output)) > 10
+
+
+def test_the_sequential_engine(model, tmp_path):
+    """Its sums in multipliers, its memories in SPRAM."""
+    built = build(model, "icebreaker", tmp_path / "net", style="overlay")
+    netlist = netlist_verilog(tmp_path / "net", (CELLS / "sb_spram256ka.v").read_text())
+    result = checked(tmp_path / "net", netlist)
+    assert result.mismatches == 0
+    assert (result.interval_cycles, result.latency_cycles) == (built.interval_cycles, built.latency_cycles)
 
 
 def test_a_fault_is_found(model, tmp_path, monkeypatch):

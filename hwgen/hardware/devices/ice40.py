@@ -19,7 +19,7 @@ _DEVICES = {"iCE40UP5K": "--up5k", "iCE40HX8K": "--hx8k", "iCE40HX4K": "--hx4k",
 class Ice40:
     """A carry cell lies beside a look-up table of its own. There are no memories of look-up tables: yosys may choose."""
 
-    synthesis = "setattr -unset ram_style a:ram_style=distributed; synth_ice40 -dsp"
+    synthesis = "setattr -unset ram_style a:ram_style=distributed; synth_ice40 -dsp -spram"
     models = "-D EQUIV +/ice40/cells_sim.v"  # EQUIV: without the 256 kbit of an SPRAM
     place_and_route = "nextpnr-ice40"
     packer = "icepack"

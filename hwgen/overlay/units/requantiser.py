@@ -12,7 +12,7 @@ from ..engine import SUM_BITS
 from ..exact import MANTISSA, MULT_BITS, TOTAL_BITS
 from .words import delayed
 
-__all__ = ["SCALE", "Lane", "Rounding", "Rules", "latency", "offset_wait"]
+__all__ = ["KEPT", "SCALE", "TOTAL", "Lane", "Rounder", "Rounding", "Rules", "latency", "offset_wait"]
 
 SCALE = data.StructLayout({"mult": unsigned(MULT_BITS), "offset": signed(64)})
 TOTAL = TOTAL_BITS
@@ -124,8 +124,46 @@ class Lane(wiring.Component):
                 low.eq(Mux(begin, 0, left[-KEPT:])),
                 more.eq(~begin & (more | left[:-KEPT].any())),
             ]
+        m.submodules.rounder = rounder = Rounder()
+        m.d.comb += [
+            rounder.whole.eq(Cat(low, total[:TOTAL])),
+            rounder.more.eq(more),
+            rounder.place.eq(self.place),
+            rounder.limits.eq(self.limits),
+            rounder.ends.eq(self.ends),
+            self.result.eq(rounder.result),
+        ]
+        return m
+
+
+class Rounder(wiring.Component):
+    """The end of a lane: a quotient, rounded to a float32 and to an integer, within the limits.
+
+    Members
+    -------
+    whole : the last running sum, the ``KEPT`` highest bits that have left it before below
+    more : whether others that have left it are not 0
+    place : of the quotient
+    limits, ends : five and six cycles later than the others
+    result : seven cycles later
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "whole": In(KEPT + TOTAL),
+                "more": In(1),
+                "place": In(2),
+                "limits": In(LIMITS),
+                "ends": In(ENDS),
+                "result": Out(signed(8)),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
         # The quotient's lowest bits, the fraction; whether the quotient has more bits, or the fraction has, in groups of four.
-        whole = Cat(low, total[:TOTAL])
+        whole = self.whole
         places = [KEPT + LOWEST + 4 * k for k in range(4)]
         quotient, fraction = Signal(NARROW, reset_less=True), Signal(FRACTION, reset_less=True)
         sign, wide = Signal(reset_less=True), Signal(4, reset_less=True)
@@ -142,7 +180,7 @@ class Lane(wiring.Component):
                     whole[places[-1] + NARROW - 1 :] != highest.replicate(len(whole) - places[-1] - NARROW + 1),
                 )
             ),
-            beyond.eq(Cat(more, *(whole[4 * k : 4 * k + 4].any() & (self.place > k) for k in range(3)))),
+            beyond.eq(Cat(self.more, *(whole[4 * k : 4 * k + 4].any() & (self.place > k) for k in range(3)))),
         ]
         # A quotient beyond the limits by far is the largest or the least of few bits.
         narrow, less = Signal(signed(NARROW), reset_less=True), Signal(MOST + 1, reset_less=True)
