@@ -80,6 +80,7 @@ def test_what_is_given_is_kept(deep):
     assert few.rows * few.columns <= 7
 
 
+@pytest.mark.slow
 def test_memories_too_small_for_whole_tensors(deep):
     """Where it is given so, or where the device has no more: in bands and portions, and slower."""
     usual = engine_for(deep, Wish(), BUDGET, BLOCKS_18K, memory=MEMORY).engine
