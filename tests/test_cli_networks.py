@@ -187,6 +187,7 @@ def test_inputs_of_simulate(hwgen, tmp_path):
         assert (json.loads(out)["frames"], json.loads(out)["mismatches"]) == (3 if k else 2, 0)
 
 
+@pytest.mark.slow
 def test_waveform(hwgen, tmp_path):
     model = write(tmp_path / "m.onnx", "one multiplication")
     hwgen("build", model, "--board", "ulx3s-85f", "-o", tmp_path / "out")

@@ -158,6 +158,7 @@ def test_the_bus_is_no_wider_than_the_memory(bits, widest, tmp_path):
     assert max(overlay_flow.buses(board, Wish(on_chip=True))) == max(overlay_flow.buses(load_board("zu3eg"), Wish())) == 32
 
 
+@pytest.mark.slow
 def test_the_bus_of_the_chosen_engine(tmp_path):
     wish = Wish(array=(8, 8))
     assert flow.build(MODEL, "ulx3s-85f", tmp_path / "a", style="overlay", wish=wish).bus == 4
@@ -167,7 +168,7 @@ def test_the_bus_of_the_chosen_engine(tmp_path):
 
 def test_no_engine_fits(tmp_path):
     message = (
-        r"^no engine fits the board: each takes at least [\d,]+ look-up tables of 3,224, [\d,]+ flip-flops of 3,664, "
+        r"^no engine fits the board: each takes at least [\d,]+ look-up tables of 3,584, [\d,]+ flip-flops of 3,656, "
         r"[\d,]+ block RAMs of 28; choose a larger board, smaller --array, --multipliers or --scratchpad, or --style dataflow$"
     )
     board = tmp_path / "small.toml"
@@ -219,6 +220,7 @@ def test_a_wrong_layer_on_chip_is_named(on_chip, monkeypatch):
 WIDE = NetworkSpec(size=(4, 4, 16), layers=(Conv(channels=16, kernel=(3, 3), pads=(1, 1, 1, 1)),), dense=(Dense(channels=400),))
 
 
+@pytest.mark.slow
 def test_auto():
     """Dataflow where it fits; an overlay where it does not, or where its latency is less and wanted."""
     graph = import_model(build_model(WIDE))

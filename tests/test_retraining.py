@@ -56,7 +56,7 @@ def check(choice, model, inputs):
         assert (got[name] == tensor).all(), name
 
 
-@pytest.mark.parametrize("seed", [*SEEDS[:3], *(pytest.param(s, marks=pytest.mark.slow) for s in SEEDS[3:])])
+@pytest.mark.parametrize("seed", [*SEEDS[:1], *(pytest.param(s, marks=pytest.mark.slow) for s in SEEDS[1:])])
 def test_other_weights_in_the_same_logic(tmp_path, seed):
     spec = random_spec(np.random.default_rng(seed))
     model = build(spec)

@@ -90,6 +90,10 @@ class _Clock:
                 break
             cycle, _, first = min(times)
             parts[first][1](cycle)
+        for unit in Unit:
+            if len(self.taken[unit]) < len(self.order[unit]):
+                number = self.order[unit][len(self.taken[unit])]
+                raise ValueError(f"instruction {number} waits for a token that no unit gives: {self.program[number]}")
 
     def _when_fetch(self) -> int | None:
         """As soon as there is room for a request's beats."""

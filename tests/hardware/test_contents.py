@@ -53,7 +53,7 @@ def configuration(folder, text, family):
     return (folder / "configuration").read_text()
 
 
-@pytest.mark.parametrize("family", DEVICES)
+@pytest.mark.parametrize("family", [pytest.param(f, marks=pytest.mark.slow if f == "ecp5" else ()) for f in DEVICES])
 def test_filled_as_if_made_so(tmp_path, family):
     device, _ = DEVICES[family]
     text = verilog(random.Random(1), SIZES[family])

@@ -47,6 +47,7 @@ def test_netlist(board, models, model, tmp_path):
     assert len(np.unique(result.output)) > 10
 
 
+@pytest.mark.slow
 def test_the_sequential_engine(model, tmp_path):
     """Its sums in multipliers, its memories in SPRAM."""
     built = build(model, "icebreaker", tmp_path / "net", style="overlay")

@@ -36,7 +36,7 @@ def test_portions(name):
     assert not all(i.first for i in compiled.program if isinstance(i, Multiply))
 
 
-ALWAYS = ("dense", "depthwise", "a mean")  #: in Verilog; the others with the long tests
+ALWAYS = ("dense", "depthwise")  #: in Verilog; the others with the long tests
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in ALWAYS else pytest.mark.slow) for n in CASES])

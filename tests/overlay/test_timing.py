@@ -5,7 +5,7 @@ import pytest
 from hwgen.demo import MODEL, SAMPLES
 from hwgen.overlay.clock import predict
 from hwgen.overlay.engine import Engine
-from hwgen.overlay.isa import Unit
+from hwgen.overlay.isa import End, Fill, Multiply, Unit
 from hwgen.overlay.lower import compile_graph
 from hwgen.overlay.simulation import simulate
 from hwgen.overlay.timing import MemoryTiming
@@ -49,6 +49,13 @@ def test_networks(name):
     """In ad loads, of weights and instructions, are all that counts."""
     folder = MODELS / name
     check(LARGE, case(folder / f"{name}_int8_qdq_nchw.onnx", folder / "samples.npz"), MemoryTiming())
+
+
+def test_a_token_that_nobody_gives():
+    program = [Fill(size=4), Multiply(wait=1 << Unit.LOAD), End()]
+    with pytest.raises(ValueError, match=r"^instruction 1 waits for a token that no unit gives: Multiply\(wait=1, "):
+        predict(program, SMALL, MemoryTiming())
+    assert len(predict([Fill(size=4, signal=1 << Unit.MULTIPLY), *program[1:]], SMALL, MemoryTiming())) == 3
 
 
 def test_errors():
