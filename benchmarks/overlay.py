@@ -24,6 +24,7 @@ from hwgen.frontend.calibration import quantize_float
 from hwgen.graph import Linear
 from hwgen.inputs import make_frames, random_frames
 from hwgen.overlay.clock import predict
+from hwgen.overlay.compiled import layers
 from hwgen.overlay.engine import Engine
 from hwgen.overlay.lower import compile_graph
 from hwgen.overlay.simulation import simulate
@@ -119,11 +120,14 @@ def _rows(names: list[str]) -> Iterator[tuple[str, ...]]:
         run = simulate(e, compiled.program, image, case.memory)
         expected, _ = expected_tensors(whole, model, frames)
         wrong = (compiled.regions[graph.output].read(run.external) != expected[graph.output][0]).sum()
-        predicted = predict(compiled.program, e, case.memory)[-1] + 1
+        predicted = predict(compiled.program, e, case.memory)
+        of_layers = (layers(graph, compiled, ends) for ends in (predicted, run.ends_of(compiled.program)))
+        errors = [(was.end - was.start) / max(is_.end - is_.start, 1) - 1 for was, is_ in zip(*of_layers, strict=True)]
         macs = sum(n.weights[0].size * graph.tensors[n.output].elements for n in graph.nodes if isinstance(n, Linear))
         least = -(-macs // (e.rows * e.columns))
         yield (
-            name, f"{e.rows} × {e.columns}", f"{8 * e.bus} bits", f"{run.cycles:,}", f"{predicted / run.cycles - 1:+.1%}",
+            name, f"{e.rows} × {e.columns}", f"{8 * e.bus} bits", f"{run.cycles:,}",
+            f"{(predicted[-1] + 1) / run.cycles - 1:+.2%}", f"{max(errors, key=abs):+.2%}",
             f"{least:,}", f"{least / run.cycles:.0%}", f"{case.goal:,}" if case.goal else "", case.others,
             f"{run.bytes_read + run.bytes_written:,}", str(wrong), f"{seconds:.1f}",
         )  # fmt: skip
@@ -136,6 +140,7 @@ def main(names: list[str]) -> int:
         "bus",
         "cycles",
         "predicted",
+        "a layer at worst",
         "least",
         "busy",
         "goal",

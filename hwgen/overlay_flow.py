@@ -55,12 +55,9 @@ def build_overlay(
 ) -> OverlayBuildResult:
     """Choose an engine, compile the network for it, write Verilog, the image of external memory, manifest and report."""
     head, tail = engine_part(graph)
-    tell("choosing the engine", 0.0)
     memory = ON_CHIP if wish.on_chip else USUAL
-    choice = _choice(head, wish, board, memory)
+    choice, compiled = _chosen(head, wish, board, memory, tell)
     engine = choice.engine
-    tell("compiling", 0.0)
-    compiled = compile_graph(head, engine, memory=memory)
     result = _result(head, compiled, board, folder, memory, choice)
     streams = wish.on_chip or engine.sequential
     about: dict[str, Any] = {"style": "overlay", "on_chip": streams}
@@ -140,27 +137,29 @@ def build_overlay(
 def overlay_latency(graph: Graph, board: Board, tell: Progress = silent) -> int:
     """Cycles of a frame on the engine that :func:`build_overlay` would choose; ``HwgenError`` where it can't do all of it."""
     head, _ = engine_part(graph)
-    tell("choosing the engine", 0.0)
-    choice = _choice(head, Wish(), board, USUAL)
-    tell("compiling", 0.0)
-    compiled = compile_graph(head, choice.engine)
+    choice, compiled = _chosen(head, Wish(), board, USUAL, tell)
     if choice.engine.sequential:
         sequential(head, compiled)  # says whether there is room for it
     return _cycles(compiled, USUAL)[-1]
 
 
-def _choice(head: Graph, wish: Wish, board: Board, memory: MemoryTiming) -> Choice:
-    """The engine: on a board with SPRAM the one that keeps everything there, else one made for the network."""
+def _chosen(head: Graph, wish: Wish, board: Board, memory: MemoryTiming, tell: Progress) -> tuple[Choice, Compiled]:
+    """The engine, on a board with SPRAM the one that keeps everything there, else one made for the network; the program."""
     if not board.spram:
-        return engine_for(head, wish, _budget(board, wish), board.memories, memory=memory, buses=buses(board, wish))
+        tell("choosing the engine", 0.0)
+        choice = engine_for(head, wish, _budget(board, wish), board.memories, memory=memory, buses=buses(board, wish))
+        tell("compiling", 0.0)
+        return choice, compile_graph(head, choice.engine, memory=memory)
     if wish != Wish():
         raise HwgenError(
             f"--array, --multipliers, --scratchpad, --axi-width and --on-chip choose among engines, and for {board.name} there "
             "is one: leave them out"
         )
     check_weights(head)
-    cycles = _cycles(compile_graph(head, SEQUENTIAL), memory)[-1]
-    return Choice(engine=SEQUENTIAL, modelled=cycles, objective=cycles, bound=cycles, proven=True)
+    tell("compiling", 0.0)
+    compiled = compile_graph(head, SEQUENTIAL)
+    cycles = _cycles(compiled, memory)[-1]
+    return Choice(engine=SEQUENTIAL, modelled=cycles, objective=cycles, bound=cycles, proven=True), compiled
 
 
 def _budget(board: Board, wish: Wish) -> Resources:

@@ -172,7 +172,7 @@ class Device:
                     identity = Identity.read(packet.payload)
                     self._check(identity)
                     self.transfer = Transfer(identity, session, time.monotonic())
-                    self.transfer.lead(self.session)
+                    self.transfer.queue(self.session)
                     return
         came = self.bytes - before
         what = (

@@ -136,10 +136,10 @@ class Transfer:
     def add(self, frame: bytes) -> None:
         """One more frame to send."""
         self.added += 1
-        self.lead(frame)
+        self.queue(frame)
 
-    def lead(self, content: bytes) -> None:
-        """What to send before the first frame."""
+    def queue(self, content: bytes) -> None:
+        """More to send."""
         self.waiting += content
         self.end += len(content)
 

@@ -9,15 +9,15 @@ from functools import partial
 
 from .engine import Engine
 from .isa import WORD, Combine, Drain, Fill, Instruction, Load, Multiply, Pool, Store, Unit
-from .loading import BURST, REQUEST, Loading, Reads
+from .loading import REQUEST, Loading, Reads
 from .small.timing import spans as sequential_spans
 from .timing import GAP, MemoryTiming
+from .units.axi import BURST
+from .units.fetch import DEPTH, QUEUE
+from .units.scratchpad import LATENCY
 
 __all__ = ["predict", "spans"]
 
-QUEUE = 8  #: instructions that wait for a unit
-FETCHED = 16  #: instructions fetched ahead
-SCRATCHPAD = 6  #: cycles from an address to the bytes; one more for units that share a port, and two for the vector unit
 ROOM = 3  #: from an instruction that leaves the program's queue to a request for the next ones
 SENT = 4  #: from an instruction's last beat to its way into a unit's queue
 DECODED = 4  #: from there until the unit takes it
@@ -99,7 +99,7 @@ class _Clock:
         """As soon as there is room for a request's beats."""
         if self.fetched == self.beats * len(self.program):
             return None
-        gone = -(-(self.fetched + BURST - FETCHED * self.beats) // self.beats)  # instructions that must have left
+        gone = -(-(self.fetched + BURST - DEPTH * self.beats) // self.beats)  # instructions that must have left
         if gone > len(self.dispatched):
             return None
         return max(self.asked + REQUEST, self.dispatched[gone - 1] + ROOM if gone > 0 else 0)
@@ -176,7 +176,7 @@ class _Clock:
         assert isinstance(i, Store)
         beats = -(-i.size // self.engine.bus)
         cycles = i.rows * (self.memory.cycles(beats) + 2 * -(-beats // BURST))
-        return self.loading.last(taken, cycles, 1.0) + 1 + ACCESS + SCRATCHPAD + self.memory.latency + 6
+        return self.loading.last(taken, cycles, 1.0) + 1 + ACCESS + LATENCY + self.memory.latency + 6
 
     def _store(self, cycle: int) -> None:
         assert self.storing is not None
@@ -204,25 +204,26 @@ class _Clock:
         last = first + (tiles - 1) * period
         self.free[i.unit] = max(last - period + entries + 1 if tiles > 1 else loaded + 1, self.last_position + 1)
         self.last_tile, self.last_position = last, last + positions - 1
-        return first, self.last_position + SCRATCHPAD + e.array_latency + 2
+        return first, self.last_position + LATENCY + e.array_latency + 2
 
     def _vector(self, i: Drain | Combine | Pool, taken: int) -> int:
         """The last result's cycle."""
         e = self.engine
+        since = self.storing[1] if self.storing else taken
         match i:
             case Drain():
                 lots = i.x_count * i.y_count * -(-i.channels // e.lanes)
                 begin, end = taken + 2 + e.drain_latency + i.steps, taken + 2 + e.drain_latency + lots * i.steps
                 self.free[i.unit] = taken + 2 + lots * i.steps
-                self.loading.disturb(begin, begin + lots * i.steps, lots)
+                self.loading.disturb(begin, begin + lots * i.steps, lots, since)
             case Combine():
                 results, reads = -(-i.x_count // e.lanes) * i.y_count, 1 if i.single else 2
-                self.free[i.unit] = end = taken + _shared(results, reads, SCRATCHPAD + 10)
-                self.loading.disturb(taken, end, results * (reads + 1))
+                self.free[i.unit] = end = taken + _shared(results, reads, LATENCY + 10)
+                self.loading.disturb(taken, end, results * (reads + 1), since)
             case Pool():
                 results, reads = -(-i.channels // e.lanes) * i.x_count * i.y_count, i.kernel_x * i.kernel_y
-                self.free[i.unit] = end = taken + _shared(results, reads, SCRATCHPAD + 4)
-                self.loading.disturb(taken, end, results * (reads + 1))
+                self.free[i.unit] = end = taken + _shared(results, reads, LATENCY + 4)
+                self.loading.disturb(taken, end, results * (reads + 1), since)
         self.written, self.drained = end, isinstance(i, Drain)
         return end
 

@@ -9,11 +9,11 @@ from typing import Protocol
 from .engine import Engine
 from .isa import Fill, Load, Place
 from .timing import MemoryTiming
+from .units.axi import BURST
+from .units.load import AHEAD
 
-__all__ = ["BURST", "REQUEST", "Answer", "Loading", "Reads"]
+__all__ = ["REQUEST", "Answer", "Loading", "Reads"]
 
-AHEAD = 4  #: loads whose bytes are asked for before those of the first have come
-BURST = 16  #: beats of a request
 OUTSTANDING = 16  #: requests that the memory takes before it has answered the first
 REQUEST = 2  #: cycles from a request to the next one of the same unit
 ASKING = 2  #: from a load to its first request
@@ -56,11 +56,11 @@ class Reads:
         return max(self.waiting[0][0] + self.memory.latency, self.free)
 
     def when_answered(self) -> int | None:
-        """The next request."""
+        """When it is certain what becomes of the next request's beats."""
         return self.waiting[0][1].known(self._first()) if self.waiting else None
 
     def answer(self, _cycle: int) -> None:
-        """The next request."""
+        """The next request's beats come."""
         first = self._first()
         last = self.waiting.popleft()[1].come(first)
         self.ends.append(last)
@@ -100,7 +100,7 @@ class Loading:
         return max(self.free, self.begins[first] if first >= 0 else 0)
 
     def take(self, number: int, i: Load | Fill, cycle: int) -> None:
-        """An instruction."""
+        """An instruction is taken."""
         job = _Job(number, i, cycle)
         self.free, self.asked = cycle + 1, cycle + ASKING - REQUEST
         if isinstance(i, Load):
@@ -121,28 +121,28 @@ class Loading:
         self.begins.append(job.ready)
 
     def when_asked(self) -> int | None:
-        """The next request."""
+        """When the next request is made."""
         return self.asked + REQUEST if self.bursts else None
 
     def ask(self, cycle: int) -> None:
-        """The next request."""
+        """The next request is made."""
         self.reads.ask(cycle, _Burst(self, self.jobs[-1], self.bursts.pop()))
         self.asked, self.free = cycle, cycle + 1
 
     def when_filled(self) -> int | None:
-        """The last byte of the Fill whose turn it is."""
+        """When the last byte of the Fill whose turn it is has been put."""
         if not self.jobs or not isinstance(i := self.jobs[0].instruction, Fill):
             return None
         assert self.jobs[0].ready is not None
         return self.last(self.jobs[0].ready, i.rows * -(-i.size // self.engine.banks), 1.0)
 
     def fill(self, cycle: int) -> None:
-        """The same."""
+        """It has."""
         self.jobs[0].begun = self.jobs[0].ready
         self.done(cycle)
 
     def done(self, last: int) -> None:
-        """The last byte of the first job."""
+        """The first job's last byte has been put."""
         job = self.jobs.popleft()
         assert job.begun is not None
         self.put = last + PUTTING
@@ -150,9 +150,12 @@ class Loading:
         if self.jobs:
             self._begin(self.jobs[0])
 
-    def disturb(self, begin: int, end: int, accesses: int) -> None:
-        """The vector unit has so many accesses of the scratchpad from ``begin`` until ``end``, and goes first."""
-        while self.busy and self.busy[0][1] < self.put - PUTTING:
+    def disturb(self, begin: int, end: int, accesses: int, since: int) -> None:
+        """The vector unit has so many accesses of the scratchpad from ``begin`` until ``end``, and goes first.
+
+        What was before ``since`` no longer matters to others than the load unit.
+        """
+        while self.busy and self.busy[0][1] < (min(since, self.put) if self.jobs else since):
             self.busy.popleft()
         self.busy.append((begin, end, min(1.0, accesses / (end - begin))))
 
@@ -180,6 +183,13 @@ class _Burst:
     job: _Job
     beats: int
 
+    @property
+    def share(self) -> int:
+        """Cycles that a beat takes at least."""
+        i = self.job.instruction
+        assert isinstance(i, Load)
+        return 1 if i.place == Place.SCRATCHPAD else self.loading.engine.entries_of(Place(i.place))
+
     def _span(self, first: int) -> tuple[int, int]:
         """When the first beat is put, and the last."""
         loading, i, e = self.loading, self.job.instruction, self.loading.engine
@@ -189,20 +199,18 @@ class _Burst:
         come = first + loading.reads.memory.cycles(self.beats)
         if i.place == Place.SCRATCHPAD:
             return begin, max(come, loading.last(begin, self.beats, e.bus / e.banks))
-        return begin, max(come, begin + (self.beats - 1) * e.entries_of(Place(i.place)))
+        return begin, max(come, begin + (self.beats - 1) * self.share)
 
     def known(self, first: int) -> int | None:
         return self._span(first)[1] if self.job is self.loading.jobs[0] else None
 
     def come(self, first: int) -> int:
         begin, last = self._span(first)
-        i, loading = self.job.instruction, self.loading
-        assert isinstance(i, Load)
-        share = 1 if i.place == Place.SCRATCHPAD else loading.engine.entries_of(Place(i.place))
-        loading.put = last + share
+        loading = self.loading
+        loading.put = last + self.share
         if self.job.begun is None:
             self.job.begun = begin
         self.job.requests -= 1
         if not self.job.requests:
-            loading.done(last + share - 1)
+            loading.done(last + self.share - 1)
         return last - 1

@@ -148,6 +148,8 @@ class _Lowering:
         self.entered[name] = len(self.w.program)
         if name in self.there:
             self.coming[name] = 0
+            if name == self.graph.input:  # nothing was there: the first weights come meanwhile
+                self.w.program += fills(self.w.here[name])
 
     def _arrive(self, rows: int | None = None) -> None:
         """Read what the next operators want of external memory: up to so many rows, or all."""
@@ -155,7 +157,7 @@ class _Lowering:
             place = self.w.here[name]
             until = min(place.shape[0], place.shape[0] if rows is None else rows)
             with saying(f"tensor {name}"):
-                if done == 0:
+                if done == 0 and name != self.graph.input:
                     self.w.program += fills(place)
                 if until > done:
                     self.w.move(name, place, Load, self.there[name], done, until)

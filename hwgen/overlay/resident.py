@@ -14,7 +14,7 @@ from ..cost import BLOCKS_18K, Cost, Memories
 from ..streams import Stream, Words
 from .compiled import Region
 from .engine import Engine
-from .isa import WORD, decode
+from .isa import WORD, Instruction, decode
 from .machine import Machine
 from .resources import engine_resources, image_resources
 from .units.loops import Loops
@@ -38,6 +38,19 @@ class Image:
     """
 
     content: np.ndarray = field(repr=False)
+
+
+def frames_made(
+    engine: Engine, program: list[Instruction], external: np.ndarray, frames: np.ndarray, there: Region, back: Region
+) -> np.ndarray:
+    """What a program makes of each of ``frames``, on the simulator of instructions; external memory as at first each time."""
+    made = []
+    for frame in frames:
+        memory = external.copy()
+        there.write(memory, frame)
+        Machine(engine, memory).run(program)
+        made.append(back.read(memory))
+    return np.stack(made)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,13 +119,9 @@ class ResidentParams:
         content = contents.content
         words = content[self.program : self.program + self.instructions * WORD].tobytes()
         program = [decode(words[k : k + WORD]) for k in range(0, len(words), WORD)]
-        made = []
-        for frame in x.reshape(-1, *self.input.shape):
-            memory = content.copy()
-            self.input.write(memory, frame)
-            Machine(self.engine, memory).run(program)
-            made.append(self.output.read(memory))
-        return np.stack(made).reshape(-1, self.outputs[0].lanes)
+        frames = x.reshape(-1, *self.input.shape)
+        made = frames_made(self.engine, program, content, frames, self.input, self.output)
+        return made.reshape(-1, self.outputs[0].lanes)
 
     def cost(self, memories: Memories = BLOCKS_18K) -> Cost:
         """Modelled: the engine and the image, without the streams at both ends."""

@@ -47,6 +47,11 @@ class Run:
     bytes_written: int
     ends: tuple[tuple[Unit, int], ...]
 
+    def ends_of(self, program: Sequence[Instruction]) -> list[int]:
+        """The same of each instruction, in the program's order."""
+        cycles = {unit: iter([cycle for of, cycle in self.ends if of == unit]) for unit in Unit}
+        return [next(cycles[i.unit]) for i in program]
+
 
 @cache
 def verilog(engine: Engine) -> str:

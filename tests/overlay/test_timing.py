@@ -4,6 +4,7 @@ import pytest
 
 from hwgen.demo import MODEL, SAMPLES
 from hwgen.overlay.clock import predict
+from hwgen.overlay.compiled import layers
 from hwgen.overlay.engine import Engine
 from hwgen.overlay.isa import End, Fill, Multiply, Unit
 from hwgen.overlay.lower import compile_graph
@@ -16,25 +17,15 @@ SMALL = Engine(rows=5, columns=3, lanes=4, bus=4, scratchpad=1 << 13, weights=1 
 LARGE = Engine(rows=12, columns=13, lanes=16, digit=16, scratchpad=1 << 16, weights=1 << 14, sums=2048, scales=2048)
 
 
-def ends_of_layers(engine, network, memory):
-    """Of each operator: the cycle in which its last instruction ends, predicted and simulated."""
+def check(engine, network, memory):
+    """1 % of the whole and of each layer, or four cycles where it is short."""
     compiled = compile_graph(network.graph, engine, memory=memory)
     run = simulate(engine, compiled.program, machine(compiled, network).external, memory)
-    queues = {unit: [n for n, i in enumerate(compiled.program) if i.unit == unit] for unit in Unit}
-    simulated = {queues[unit].pop(0): cycle for unit, cycle in run.ends}
     predicted = predict(compiled.program, engine, memory)
     assert predicted[-1] + 1 == pytest.approx(run.cycles, rel=0.01)
-    marks = sorted({n for name, n in compiled.ends if name != network.graph.input})
-    return [(max(predicted[:n]), max(simulated[k] for k in range(n))) for n in marks]
-
-
-def check(engine, network, memory):
-    """1 % of each layer, or four cycles where it is short."""
-    before = (0, 0)
-    for ends in ends_of_layers(engine, network, memory):
-        predicted, simulated = (end - start for end, start in zip(ends, before, strict=True))
-        assert predicted == pytest.approx(simulated, rel=0.01, abs=4)
-        before = ends
+    simulated = layers(network.graph, compiled, run.ends_of(compiled.program))
+    for was, layer in zip(layers(network.graph, compiled, predicted), simulated, strict=True):
+        assert was.end - was.start == pytest.approx(layer.end - layer.start, rel=0.01, abs=4)
 
 
 @pytest.mark.parametrize("memory", [MemoryTiming(), MemoryTiming(latency=60)], ids=str)

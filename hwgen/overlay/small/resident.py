@@ -13,7 +13,7 @@ from ...cost import BLOCKS_4K, Cost, Memories, Resources
 from ...streams import Stream, Words, serve
 from ..compiled import Compiled, Region
 from ..engine import SUM_BITS, Engine
-from ..machine import Machine
+from ..resident import frames_made
 from .drain import PARTS
 from .engine import SequentialEngine
 from .sequencer import PLACES
@@ -74,13 +74,9 @@ class SequentialParams:
 
     def compute(self, x: Words, contents: Image) -> Words:
         """The program on the instruction-level simulator, frame by frame."""
-        made = []
-        for frame in x.reshape(-1, *self.input.shape):
-            memory = contents.compiled.external.copy()
-            self.input.write(memory, frame)
-            Machine(self.engine, memory).run(contents.compiled.program)
-            made.append(self.output.read(memory))
-        return np.stack(made).reshape(-1, 1)
+        program, external = contents.compiled.program, contents.compiled.external
+        frames = x.reshape(-1, *self.input.shape)
+        return frames_made(self.engine, program, external, frames, self.input, self.output).reshape(-1, 1)
 
     def cost(self, memories: Memories = BLOCKS_4K) -> Cost:
         """Logic as measured; memories as yosys maps them."""

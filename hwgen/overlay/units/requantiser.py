@@ -26,6 +26,10 @@ LIMITS = data.StructLayout({"zero": signed(8), "least": signed(9), "most": signe
 ENDS = data.StructLayout({"lo": signed(8), "hi": signed(8)})
 
 
+#: What the stages of a lane that round are given, each in its own cycle; see :class:`Rules`.
+RULES = {"place": In(2), "limits": In(LIMITS), "ends": In(ENDS)}
+
+
 class Rounding(data.StructLayout):
     """How all lanes round: fields of :class:`~hwgen.overlay.isa.Drain`, and the binary point's place."""
 
@@ -54,7 +58,7 @@ class Rules(wiring.Component):
 
     def __init__(self, digit: int):
         self.digit = digit
-        super().__init__({"of_last_step": In(Rounding()), "place": Out(2), "limits": Out(LIMITS), "ends": Out(ENDS)})
+        super().__init__({"of_last_step": In(Rounding()), **{name: member.flip() for name, member in RULES.items()}})
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -98,9 +102,7 @@ class Lane(wiring.Component):
                 "sum": In(signed(SUM_BITS)),
                 "mult": In(MULT_BITS),
                 "offset": In(signed(64)),
-                "place": In(2),
-                "limits": In(LIMITS),
-                "ends": In(ENDS),
+                **RULES,
                 "result": Out(signed(8)),
             }
         )
@@ -149,16 +151,7 @@ class Rounder(wiring.Component):
     """
 
     def __init__(self) -> None:
-        super().__init__(
-            {
-                "whole": In(KEPT + TOTAL),
-                "more": In(1),
-                "place": In(2),
-                "limits": In(LIMITS),
-                "ends": In(ENDS),
-                "result": Out(signed(8)),
-            }
-        )
+        super().__init__({"whole": In(KEPT + TOTAL), "more": In(1), **RULES, "result": Out(signed(8))})
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
