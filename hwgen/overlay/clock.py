@@ -225,7 +225,7 @@ class _Clock:
                 self.free[i.unit] = end = taken + _shared(results, reads, LATENCY + 4)
                 self.loading.disturb(taken, end, results * (reads + 1), since)
         self.written, self.drained = end, isinstance(i, Drain)
-        return end
+        return end + 1
 
 
 @dataclass

@@ -98,8 +98,16 @@ class CombineUnit(wiring.Component):
             self.results.target.eq(data.View(Target(e), delayed(m, target.as_value(), VECTOR_LATENCY + 1 + LOOKUP, "target"))),
         ]
         # Nothing of an instruction changes until the results of the one before are written.
-        above, window = Signal(5), Signal(max(SHIFTS))  # bits of the fraction that decide on a tie
-        m.d.sync += [above.eq(d.window - 1), window.eq(~((1 << above) - 1))]
+        above, window = Signal(5), Signal(max(SHIFTS))
+        inside, deciding = Signal(max(SHIFTS)), Signal(max(SHIFTS))  # bits of the fraction; those that decide on a tie
+        ties = Signal()
+        m.d.comb += inside.eq(~0)
+        for k, shift in enumerate(SHIFTS[:-1]):
+            with m.If(d.shift[1:3] == k):
+                m.d.comb += inside.eq((1 << shift) - 1)
+        m.d.sync += [
+            above.eq(d.window - 1), window.eq(~((1 << above) - 1)), deciding.eq(window & inside), ties.eq(d.window != 0),
+        ]  # fmt: skip
         for lane in range(e.lanes):
             found = []
             for k, operand in enumerate(operands):
@@ -114,26 +122,20 @@ class CombineUnit(wiring.Component):
                 ]
                 m.d.sync += value.eq(read.data)
                 found.append(value)
-            m.d.comb += self.results.data[lane].eq(self._rounded(m, lane, found, d, window))
+            m.d.comb += self.results.data[lane].eq(self._rounded(m, lane, found, d, deciding, ties))
         return m
 
-    def _rounded(self, m: Module, lane: int, found: list[Signal], d: Any, window: Signal) -> Signal:
+    def _rounded(self, m: Module, lane: int, found: list[Signal], d: Any, deciding: Signal, ties: Signal) -> Signal:
         total = Signal(signed(33), name=f"total_{lane}", reset_less=True)
         m.d.sync += total.eq(found[0] + Mux(d.single, 0, found[1]))
         place = d.shift[1:3]
         quotients = [total >> shift for shift in SHIFTS]
         near = Mux(place[0], quotients[1], quotients[0]), Mux(place[0], quotients[3], quotients[2])
         quotient = Mux(place[1], near[1], near[0])
-        inside = Signal(max(SHIFTS), name=f"inside_{lane}")
-        m.d.comb += inside.eq(~0)
-        for k, shift in enumerate(SHIFTS[:-1]):
-            with m.If(place == k):
-                m.d.comb += inside.eq((1 << shift) - 1)
-        tie, whole = Signal(name=f"tie_{lane}"), Signal(signed(33 - min(SHIFTS)), name=f"whole_{lane}", reset_less=True)
-        m.d.sync += [
-            whole.eq(quotient),
-            tie.eq((d.window != 0) & ~(total[: max(SHIFTS)] & window & inside).any() & (quotient[0] == d.odd)),
-        ]
+        whole = Signal(signed(33 - min(SHIFTS)), name=f"whole_{lane}", reset_less=True)
+        half = Signal(name=f"half_{lane}", reset_less=True)  # so far from ``whole`` that this may be one too many
+        m.d.sync += [whole.eq(quotient), half.eq(ties & ~(total[: max(SHIFTS)] & deciding).any())]
+        tie = half & (whole[0] == d.odd)
         rounded = Signal(signed(33 - min(SHIFTS) + 1), name=f"rounded_{lane}", reset_less=True)
         m.d.sync += rounded.eq(whole - tie)
         result = Signal(signed(8), name=f"result_{lane}", reset_less=True)

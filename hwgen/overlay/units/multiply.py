@@ -59,15 +59,25 @@ class MultiplyUnit(wiring.Component):
         kind = data.StructLayout({"fields": instruction_layout(Multiply), "across": 16})
         waiting = Signal(kind)  # for the positions
         there = Signal()
-        can, started, close_soon = Signal(), Signal(), Signal()
-        self._weights(m, array, waiting, there, can, started, close_soon)
-        self._positions(m, array, waiting, there, can, started, close_soon)
+        can_soon, started, close_soon = Signal(), Signal(), Signal()
+        self._weights(m, array, waiting, there, can_soon, started, close_soon)
+        self._positions(m, array, waiting, there, can_soon, started, close_soon)
         return m
 
     def _weights(
-        self, m: Module, array: MultiplierArray, waiting: Any, there: Signal, can: Signal, started: Signal, close_soon: Signal
+        self,
+        m: Module,
+        array: MultiplierArray,
+        waiting: Any,
+        there: Signal,
+        can_soon: Signal,
+        started: Signal,
+        close_soon: Signal,
     ) -> None:
-        """``can``: a tile may begin: its weights are in the array when a position that begins now is; ``started``: one does."""
+        """``can_soon``: in the next cycle a tile may begin: its weights are in the array when a position that begins then is.
+
+        ``started``: one begins.
+        """
         e = self.engine
         m.submodules.tiles = tiles = Loops(1, (10, 8, 8))
         i = fields_of(Multiply, self.i.payload)
@@ -112,8 +122,8 @@ class MultiplyUnit(wiring.Component):
             reading.eq(resumes | (reading & ~last)),
             last.eq(next_last),
             full.eq(next_full),
-            can.eq((next_last | next_full) & ~close_soon),
         ]
+        m.d.comb += can_soon.eq((next_last | next_full) & ~close_soon)
         # So late that a word shifts one cycle before activations of the same number would be multiplied.
         delay = LATENCY - WEIGHTS_LATENCY
         m.d.comb += [
@@ -123,7 +133,14 @@ class MultiplyUnit(wiring.Component):
         ]
 
     def _positions(
-        self, m: Module, array: MultiplierArray, waiting: Any, there: Signal, can: Signal, started: Signal, close_soon: Signal
+        self,
+        m: Module,
+        array: MultiplierArray,
+        waiting: Any,
+        there: Signal,
+        can_soon: Signal,
+        started: Signal,
+        close_soon: Signal,
     ) -> None:
         """``close_soon``: in the next cycle no tile may begin, as one has just begun."""
         e = self.engine
@@ -138,12 +155,11 @@ class MultiplyUnit(wiring.Component):
         entry = Signal(range(e.sums))
         first = loops.fresh[1]  # position of the tile
         go, ends = Signal(), Signal()
-        m.d.comb += [
-            started.eq(active & first & can),
-            go.eq(active & (~first | can)),
-            ends.eq(go & loops.inner[-1]),
-        ]
+        m.d.comb += [started.eq(go & first), ends.eq(go & loops.inner[-1])]
         take = settled & (~active | ends)
+        # Whether a position begins is settled a cycle before, as much hangs on it.
+        active_soon = take | (active & ~ends)
+        m.d.sync += go.eq(active_soon & (~loops.coming[1] | can_soon))
         m.d.comb += [
             loops.start.eq(take),
             loops.next.eq(go),

@@ -69,7 +69,8 @@ class Access(data.StructLayout):
 
 def first_bytes(count: Value, banks: int) -> Value:
     """The mask of the first ``count`` of ``banks`` bytes."""
-    return Cat(count > k for k in range(banks))
+    most = (1 << len(count)) - 1
+    return Cat(count > k if k < most else 0 for k in range(banks))
 
 
 def port_signature(engine: Engine, always_ready: bool = False) -> stream.Signature:
