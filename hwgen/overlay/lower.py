@@ -149,7 +149,8 @@ class _Lowering:
         if name in self.there:
             self.coming[name] = 0
             if name == self.graph.input:  # nothing was there: the first weights come meanwhile
-                self.w.program += fills(self.w.here[name])
+                with saying(f"tensor {name}"):
+                    self.w.program += fills(self.w.here[name])
 
     def _arrive(self, rows: int | None = None) -> None:
         """Read what the next operators want of external memory: up to so many rows, or all."""

@@ -1,6 +1,6 @@
 """Instructions, and accesses to the scratchpad, as Amaranth layouts."""
 
-from amaranth import Cat, Module, Shape, Signal, Value, unsigned
+from amaranth import Cat, Const, Module, Shape, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Out
 
@@ -70,7 +70,7 @@ class Access(data.StructLayout):
 def first_bytes(count: Value, banks: int) -> Value:
     """The mask of the first ``count`` of ``banks`` bytes."""
     most = (1 << len(count)) - 1
-    return Cat(count > k if k < most else 0 for k in range(banks))
+    return Cat(count > k if k < most else Const(0, 1) for k in range(banks))
 
 
 def port_signature(engine: Engine, always_ready: bool = False) -> stream.Signature:
