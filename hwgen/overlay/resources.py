@@ -43,9 +43,9 @@ def constants(engine: Engine, memories: Memories) -> Resources:
 
 
 def scratchpad_resources(banks: int, size: int, memories: Memories) -> Resources:
-    """The scratchpad's memory of ``size`` bytes: banks a byte wide, each with two ports to read."""
+    """The scratchpad's memory of ``size`` bytes: banks a byte wide, each with a port to read, and one to read or write."""
     each = memories.chosen(size // banks, 8)
-    each = memories.large(size // banks, 8, written=True, reads=2) if each.bram else each + each
+    each = memories.large(size // banks, 8, written=True) if each.bram else each + each
     return Resources(lut=each.lut * banks, ff=each.ff * banks, bram=each.bram * banks)
 
 

@@ -24,7 +24,7 @@ class CombineUnit(wiring.Component):
     Members
     -------
     i : instructions
-    valid, ready, address : reads of the scratchpad
+    valid, address : reads of the scratchpad; none where there is a result to write
     x : the bytes, `VECTOR_LATENCY` cycles later
     write, write_entry, write_data : of the tables, 256 entries each
     issued, results : as of :class:`~hwgen.overlay.units.drain.DrainUnit`
@@ -36,7 +36,6 @@ class CombineUnit(wiring.Component):
             {
                 "i": In(instructions(Combine)),
                 "valid": Out(1),
-                "ready": In(1),
                 "address": Out(engine.address_bits),
                 "x": In(chunk(1, engine.banks)),
                 "write": In(1),
@@ -54,9 +53,10 @@ class CombineUnit(wiring.Component):
         new, d = fields_of(Combine, self.i.payload), Signal(instruction_layout(Combine))
         active, second = Signal(), Signal()  # second: the next read is of the second operand
         take, go, asked, ends = Signal(), Signal(), Signal(), Signal()
+        single, next_single = Signal(), Signal()
         m.submodules.loops = loops = Loops(e.address_bits, (16, 12), ways=3)
         words = Signal(16)  # in a row
-        m.d.sync += words.eq((new.x_count + e.lanes - 1) >> bits)
+        m.d.sync += [words.eq((new.x_count + e.lanes - 1) >> bits), next_single.eq(new.single)]
         m.d.comb += [
             self.i.ready.eq(~active),
             take.eq(self.i.valid & self.i.ready),
@@ -66,19 +66,24 @@ class CombineUnit(wiring.Component):
             *(base.eq(a) for base, a in zip(loops.base, (new.source0, new.source1, new.target), strict=True)),
             *(step[0].eq(e.lanes) for step in loops.step),
             *(step[1].eq(s) for step, s in zip(loops.step, (new.y_step0, new.y_step1, new.y_step), strict=True)),
-            self.valid.eq(active),
+            self.valid.eq(asked),
             self.address.eq(Mux(second, loops.address[1], loops.address[0])),
-            asked.eq(self.valid & self.ready),
-            go.eq(asked & (second | d.single)),
             ends.eq(go & loops.inner[-1]),
             self.issued.eq(asked & ~second),
         ]
-        with m.If(asked):
-            m.d.sync += second.eq(~go)
         with m.If(take):
-            m.d.sync += [d.eq(new), active.eq(1)]
-        with m.Elif(ends):
-            m.d.sync += active.eq(0)
+            m.d.sync += [d.eq(new), single.eq(next_single)]
+        # Whether an operand is read, and whether it is the last one of a result, is settled a cycle before.
+        latency = VECTOR_LATENCY + 1 + LOOKUP
+        result_soon = delayed(m, go, latency - 1, "soon")
+        active_soon, second_soon = take | (active & ~ends), Mux(asked, ~go, second)
+        asked_soon = active_soon & ~result_soon
+        m.d.sync += [
+            active.eq(active_soon),
+            second.eq(second_soon),
+            asked.eq(asked_soon),
+            go.eq(asked_soon & (second_soon | Mux(take, next_single, single))),
+        ]
 
         target = Signal(Target(e))
         m.d.comb += [
@@ -94,8 +99,8 @@ class CombineUnit(wiring.Component):
             with m.If(arrived[0] & (arrived[1] == k)):
                 m.d.sync += [a.eq(b) for a, b in zip(operand, self.x, strict=False)]
         m.d.comb += [
-            self.results.valid.eq(delayed(m, go, VECTOR_LATENCY + 1 + LOOKUP, "valid")),
-            self.results.target.eq(data.View(Target(e), delayed(m, target.as_value(), VECTOR_LATENCY + 1 + LOOKUP, "target"))),
+            self.results.valid.eq(delayed(m, result_soon, 1, "valid")),
+            self.results.target.eq(data.View(Target(e), delayed(m, target.as_value(), latency, "target"))),
         ]
         # Nothing of an instruction changes until the results of the one before are written.
         above, window = Signal(5), Signal(max(SHIFTS))

@@ -12,7 +12,7 @@ from ..exact import MULT_BITS
 from ..isa import OPCODE, Fill, Load, Place
 from .axi import BURST, LOAD, Manager, burst, until_boundary
 from .requantiser import SCALE
-from .words import Finished, chunk, fields_of, first_bytes, instructions, port_signature
+from .words import Finished, chunk, delayed, fields_of, first_bytes, instructions, port_signature
 
 __all__ = ["LoadUnit"]
 
@@ -214,8 +214,8 @@ class LoadUnit(wiring.Component):
             access.mask.eq(mask),
             Value.cast(access.data).eq(whole[: 8 * e.banks]),
         ]
-        # These memories lie far apart: what is written there waits for a cycle.
-        m.d.sync += self.entry.eq(address)
+        # These memories lie far apart: what is written there waits for two cycles.
+        m.d.sync += self.entry.eq(delayed(m, address, 1, "entry"))
         writes = {Place.WEIGHTS: self.write_weights, Place.SCALES: self.write_scales, Place.TABLES: self.write_tables}
         outs = {Place.WEIGHTS: self.weights, Place.SCALES: self.scale, Place.TABLES: self.table}
         for place in ENTRIES:
@@ -225,7 +225,8 @@ class LoadUnit(wiring.Component):
                 chosen = Mux(part == k, whole[width * k : width * (k + 1)], chosen)
             if place == Place.SCALES:
                 chosen = Cat(chosen[:MULT_BITS], chosen[64:])
+            name = place.name.lower()
             m.d.sync += [
-                writes[place].eq(pending & ~to_scratchpad & (d.place == place)),
-                Value.cast(outs[place]).eq(chosen),
+                writes[place].eq(delayed(m, pending & ~to_scratchpad & (d.place == place), 1, f"writes_{name}")),
+                Value.cast(outs[place]).eq(delayed(m, chosen, 1, name)),
             ]

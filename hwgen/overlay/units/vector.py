@@ -88,7 +88,6 @@ class VectorUnit(wiring.Component):
         port, finished = self.port.payload, Finished().create()
         m.d.comb += [
             written.eq(Cat(part.results.valid for part in parts.values()).any()),
-            combine.ready.eq(~combine.results.valid),
             pool.ready.eq(~pool.results.valid),
             combine.x.eq(self.x),
             pool.x.eq(self.x),
