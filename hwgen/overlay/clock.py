@@ -189,7 +189,7 @@ class _Clock:
         i = self.program[number]
         for unit in Unit:
             if i.signal >> unit & 1:
-                self.tokens[i.unit, unit].append(end)
+                self.tokens[i.unit, unit].append(end + 1)
         self.found[number] = max(begin, self.ended[i.unit]), end
         self.ended[i.unit] = end
 
@@ -225,7 +225,7 @@ class _Clock:
                 self.free[i.unit] = end = taken + _shared(results, reads, LATENCY + 4)
                 self.loading.disturb(taken, end, results * (reads + 1), since)
         self.written, self.drained = end, isinstance(i, Drain)
-        return end + 1
+        return end
 
 
 @dataclass

@@ -127,6 +127,10 @@ class Dispatch(wiring.Component):
         m = Module()
         known = Signal()
         tokens = {(a, b): _Tokens(f"tokens_{a.name}_{b.name}".lower()) for a in Unit for b in Unit if a != b}
+        given = {pair: Signal(name=f"given_{pair[0].name}_{pair[1].name}".lower()) for pair in tokens}
+        for (giver, taker), gives in given.items():
+            finished = getattr(self, f"finished_{giver.name.lower()}")
+            m.d.sync += gives.eq(finished.done & finished.signal[taker])
         opcode = self.i.payload[:OPCODE]
         decoded = Signal()  # the word is known to be for these units:
         mine = {unit: Signal(name=f"for_{unit.name}".lower()) for unit in Unit}
@@ -138,9 +142,9 @@ class Dispatch(wiring.Component):
             m.d.sync += mine[unit].eq(is_mine)
             room.append(~is_mine | queue.w_rdy)
             # The first instruction takes its tokens, once it has been there for a cycle, and is offered from the next one on.
-            seen, offered, takes, popped = Signal(), Signal(), Signal(), Signal()
+            seen, offered, takes, took, popped = Signal(), Signal(), Signal(), Signal(), Signal()
             wait = queue.r_data[OPCODE : OPCODE + 4]
-            there = Cat(~wait[other] | tokens[other, unit].there | self._gives(other, unit) for other in Unit if other != unit)
+            there = Cat(~wait[other] | tokens[other, unit].there | given[other, unit] for other in Unit if other != unit)
             m.d.comb += [
                 queue.w_en.eq(decoded & fits & mine[unit]),
                 queue.w_data.eq(self.i.payload),
@@ -149,23 +153,19 @@ class Dispatch(wiring.Component):
                 o.payload.eq(queue.r_data),
                 queue.r_en.eq(popped),
             ]
-            m.d.sync += popped.eq(o.ready & offered)
+            m.d.sync += [popped.eq(o.ready & offered), took.eq(takes)]
             with m.If(offered):
                 m.d.sync += offered.eq(~o.ready)
             with m.Else():
                 m.d.sync += [seen.eq(queue.r_rdy & ~takes & ~popped), offered.eq(takes)]
             for giver in Unit:
                 if giver != unit:
-                    tokens[giver, unit].count(m, self._gives(giver, unit), takes & wait[giver])
+                    tokens[giver, unit].count(m, given[giver, unit], took & wait[giver])
         m.d.sync += [
             decoded.eq(self.i.valid & ~self.i.ready), known.eq(opcode < len(INSTRUCTIONS)), fits.eq(Cat(room).all()),
         ]  # fmt: skip
         m.d.comb += [self.i.ready.eq(decoded & fits), self.unknown.eq(decoded & ~known)]
         return m
-
-    def _gives(self, giver: Unit, taker: Unit) -> Value:
-        finished = getattr(self, f"finished_{giver.name.lower()}")
-        return finished.done & finished.signal[taker]
 
 
 class _Tokens:

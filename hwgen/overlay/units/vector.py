@@ -85,7 +85,7 @@ class VectorUnit(wiring.Component):
         result = data.StructLayout({"target": Target(e), "data": chunk(1, e.lanes)})
         come = [Mux(part.results.valid, Cat(part.results.target, part.results.data), 0) for part in parts.values()]
         out = data.View(result, come[0] | come[1] | come[2])
-        port, finished = self.port.payload, Finished().create()
+        port = self.port.payload
         m.d.comb += [
             written.eq(Cat(part.results.valid for part in parts.values()).any()),
             pool.ready.eq(~pool.results.valid),
@@ -100,11 +100,8 @@ class VectorUnit(wiring.Component):
             port.mask.eq(first_bytes(out.target.count, e.banks)),
             *(a.eq(b) for a, b in zip(port.data, out.data, strict=False)),
             there.eq(there + issued - written),
-            # Tokens are given a cycle later, as their way to the other units is long.
-            finished.done.eq(written & out.target.ends),
-            finished.signal.eq(out.target.signal),
-            self.finished.done.eq(finished.done),
-            self.finished.signal.eq(finished.signal),
+            self.finished.done.eq(written & out.target.ends),
+            self.finished.signal.eq(out.target.signal),
         ]
         for name in ("ready", "data", "mults", "offsets"):
             m.d.comb += getattr(drain, name).eq(getattr(self, name))
