@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.resources import FILES
 from hwgen.flow import build, simulate
 from hwgen.overlay.shape import Wish
 from hwgen.overlay.timing import MemoryTiming
@@ -18,9 +19,6 @@ from hwgen.results import OverlaySimulateResult
 from tests.shared_models import MODELS
 
 BOARD = "zcu102"  # with room for either
-NETWORKS = {n: f"{n}/{n}_int8_qdq_nchw.onnx" for n in ("kws", "ic", "vww", "ad")} | {
-    "digits": "digits/digits_cnn_int8_qdq_sym_perch.onnx"
-}
 ARRAYS = (12, 13), (16, 16)
 MEMORY = MemoryTiming(latency=10, silent=4, period=20)
 COLUMNS = ("network", "array", "frames", "elements", "mismatches", "cycles")
@@ -28,11 +26,11 @@ COLUMNS = ("network", "array", "frames", "elements", "mismatches", "cycles")
 
 def main(names: list[str]) -> int:
     table, wrong = Table(*COLUMNS), 0
-    for name in names or NETWORKS:
+    for name in names or FILES:
         for rows, columns in ARRAYS:
             with tempfile.TemporaryDirectory() as temporary:
                 folder = Path(temporary) / name
-                build(MODELS / NETWORKS[name], BOARD, folder, style="overlay", wish=Wish(array=(rows, columns), bus=8))
+                build(MODELS / FILES[name], BOARD, folder, style="overlay", wish=Wish(array=(rows, columns), bus=8))
                 run = simulate(folder, MODELS / name / "samples.npz", limit=2, stalls=1, memory=MEMORY)
             assert isinstance(run, OverlaySimulateResult)
             row = (

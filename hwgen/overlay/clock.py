@@ -207,7 +207,7 @@ class _Clock:
         return first, self.last_position + LATENCY + e.array_latency + 2
 
     def _vector(self, i: Drain | Combine | Pool, taken: int) -> int:
-        """The last result's cycle."""
+        """When tokens are given: a cycle after the last result."""
         e = self.engine
         since = self.storing[1] if self.storing else taken
         match i:

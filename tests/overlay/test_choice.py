@@ -153,6 +153,8 @@ BEFORE = {
     "vww": replace(USUAL, weights=1024, scales=1024),
     "ad": replace(USUAL, rows=4, columns=38, scratchpad=1 << 12, sums=32, scales=2048),
 }
+#: Cycles that they were predicted to take.
+CYCLES = {"ic": 100_106, "vww": 92_159, "ad": 45_353}
 
 
 @needs_models
@@ -162,5 +164,5 @@ def test_no_slower_than_before(name):
     network = engine_part(import_model(load_onnx(MODELS / name / f"{name}_int8_qdq_nchw.onnx")))[0]
     found = engine_for(network, Wish(bus=8), board.limits, board.memories, memory=MEMORY)
     assert found.proven
-    assert cycles(network, found.engine) <= cycles(network, BEFORE[name])
+    assert cycles(network, found.engine) <= min(cycles(network, BEFORE[name]), CYCLES.get(name, 23_319))
     assert cycles(network, found.engine) == pytest.approx(found.modelled, rel=0.06)

@@ -1,6 +1,6 @@
 """The multiply unit: weights, activations and sums of :class:`~hwgen.overlay.isa.Multiply`."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
@@ -21,6 +21,20 @@ __all__ = ["MultiplyUnit"]
 
 LOOPS = ("x", "y", "k0", "k1", "k2")
 WEIGHTS_LATENCY = 2  #: cycles from an entry's number to its weights
+
+
+class _Between(NamedTuple):
+    """What the two sequencers tell each other: an instruction that waits for the positions, whether there is one;
+
+    whether in the next cycle a tile may begin (its weights are in the array when a position that begins then is), whether one
+    begins, whether in the next cycle none may, as one has just begun.
+    """
+
+    waiting: Any
+    there: Signal
+    can_soon: Signal
+    started: Signal
+    close_soon: Signal
 
 
 class MultiplyUnit(wiring.Component):
@@ -57,27 +71,14 @@ class MultiplyUnit(wiring.Component):
         e = self.engine
         m.submodules.array = array = MultiplierArray(e)
         kind = data.StructLayout({"fields": instruction_layout(Multiply), "across": 16})
-        waiting = Signal(kind)  # for the positions
-        there = Signal()
-        can_soon, started, close_soon = Signal(), Signal(), Signal()
-        self._weights(m, array, waiting, there, can_soon, started, close_soon)
-        self._positions(m, array, waiting, there, can_soon, started, close_soon)
+        between = _Between(Signal(kind, name="waiting"), *(Signal(name=name) for name in _Between._fields[1:]))
+        self._weights(m, array, between)
+        self._positions(m, array, between)
         return m
 
-    def _weights(
-        self,
-        m: Module,
-        array: MultiplierArray,
-        waiting: Any,
-        there: Signal,
-        can_soon: Signal,
-        started: Signal,
-        close_soon: Signal,
-    ) -> None:
-        """``can_soon``: in the next cycle a tile may begin: its weights are in the array when a position that begins then is.
-
-        ``started``: one begins.
-        """
+    def _weights(self, m: Module, array: MultiplierArray, between: _Between) -> None:
+        """The sequencer that brings the weights of tiles into the array."""
+        waiting, there, can_soon, started, close_soon = between
         e = self.engine
         m.submodules.tiles = tiles = Loops(1, (10, 8, 8))
         i = fields_of(Multiply, self.i.payload)
@@ -132,25 +133,14 @@ class MultiplyUnit(wiring.Component):
             array.weights.eq(self.weights),
         ]
 
-    def _positions(
-        self,
-        m: Module,
-        array: MultiplierArray,
-        waiting: Any,
-        there: Signal,
-        can_soon: Signal,
-        started: Signal,
-        close_soon: Signal,
-    ) -> None:
-        """``close_soon``: in the next cycle no tile may begin, as one has just begun."""
+    def _positions(self, m: Module, array: MultiplierArray, between: _Between) -> None:
+        """The sequencer that goes through the positions of tiles."""
+        waiting, there, can_soon, started, close_soon = between
         e = self.engine
         m.submodules.positions = loops = Loops(e.address_bits, (16, 12, 10, 8, 8))
         fields, i = waiting.fields, Signal(instruction_layout(Multiply))
-        active, zero, close = (
-            Signal(),
-            Signal(),
-            Signal(GAP - 2),
-        )  # close: at most so many cycles since the tile's first position
+        active, zero = Signal(), Signal()
+        close = Signal(GAP - 2)  # at most so many cycles since the tile's first position
         settled = Signal()  # ``waiting`` has been there for a cycle
         entry = Signal(range(e.sums))
         first = loops.fresh[1]  # position of the tile
