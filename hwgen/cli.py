@@ -105,6 +105,9 @@ def build(
     ] = None,
     array: Annotated[str | None, typer.Option(metavar="RxC", help="Overlay: rows and columns of multipliers.")] = None,
     multipliers: Annotated[int | None, typer.Option(metavar="N", min=1, help="Overlay: at most so many.")] = None,
+    lanes: Annotated[
+        int | None, typer.Option(metavar="N", help="Overlay: elements that the vector unit takes at a time.")
+    ] = None,
     scratchpad: Annotated[int | None, typer.Option(metavar="KIB", min=1, help="Overlay: its size.")] = None,
     axi_width: Annotated[
         int | None, typer.Option(metavar="N", help="Overlay: bits of the bus, 32 to 256; not above the memory's unless given.")
@@ -120,6 +123,8 @@ def build(
         raise typer.BadParameter("nothing is chosen with --like", param_hint="--objective, --target-fps, --dsp-only")
     if axi_width not in (None, 32, 64, 128, 256):
         raise typer.BadParameter("must be 32, 64, 128 or 256", param_hint="--axi-width")
+    if lanes not in (None, 1, 2, 4, 8, 16):
+        raise typer.BadParameter("must be 1, 2, 4, 8 or 16", param_hint="--lanes")
     with _loading():
         from . import flow
         from .overlay.shape import Wish
@@ -139,6 +144,7 @@ def build(
             wish=Wish(
                 array=_shape(array),
                 multipliers=multipliers,
+                lanes=lanes,
                 scratchpad=scratchpad and scratchpad * 1024,
                 bus=axi_width and axi_width // 8,
                 on_chip=on_chip,

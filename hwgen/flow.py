@@ -115,7 +115,7 @@ def build(
     if style == "overlay" and (dsp_only or retrainable or like or target_fps is not None or objective != "throughput"):
         raise HwgenError("--objective, --target-fps, --dsp-only, --retrainable and --like are for --style dataflow")
     if style != "overlay" and wish is not None and wish != Wish():
-        raise HwgenError("--array, --multipliers, --scratchpad, --axi-width and --on-chip are for --style overlay")
+        raise HwgenError("--array, --multipliers, --lanes, --scratchpad, --axi-width and --on-chip are for --style overlay")
     if style == "auto" and (retrainable or like):
         raise HwgenError("--retrainable and --like are for --style dataflow")
     tell = progress or silent

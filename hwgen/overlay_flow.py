@@ -152,8 +152,8 @@ def _chosen(head: Graph, wish: Wish, board: Board, memory: MemoryTiming, tell: P
         return choice, compile_graph(head, choice.engine, memory=memory)
     if wish != Wish():
         raise HwgenError(
-            f"--array, --multipliers, --scratchpad, --axi-width and --on-chip choose among engines, and for {board.name} there "
-            "is one: leave them out"
+            f"--array, --multipliers, --lanes, --scratchpad, --axi-width and --on-chip choose among engines, and for "
+            f"{board.name} there is one: leave them out"
         )
     check_weights(head)
     tell("compiling", 0.0)

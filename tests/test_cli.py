@@ -65,6 +65,7 @@ def test_boards(hwgen):
         (["build", "x.onnx", "--board", "zu3eg", "--array", "16"], "must be rows x columns up to 255, such as 16x16, not 16"),
         (["build", "x.onnx", "--board", "zu3eg", "--array", "16x256"], "must be rows x columns up to 255"),
         (["build", "x.onnx", "--board", "zu3eg", "--axi-width", "48"], "must be 32, 64, 128 or 256"),
+        (["build", "x.onnx", "--board", "zu3eg", "--lanes", "6"], "must be 1, 2, 4, 8 or 16"),
         (["simulate", "x", "--memory-pause", "20/4"], "must be A/B with A below B, such as 4/20, not 20/4"),
         (["simulate", "x", "--memory-latency", "0"], "Invalid value for '--memory-latency'"),
     ],

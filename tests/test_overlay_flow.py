@@ -169,7 +169,8 @@ def test_the_bus_of_the_chosen_engine(tmp_path):
 def test_no_engine_fits(tmp_path):
     message = (
         r"^no engine fits the board: each takes at least [\d,]+ look-up tables of 3,584, [\d,]+ flip-flops of 3,656, "
-        r"[\d,]+ block RAMs of 10; choose a larger board, smaller --array, --multipliers or --scratchpad, or --style dataflow$"
+        r"[\d,]+ block RAMs of 10; choose a larger board, smaller --array, --multipliers, --lanes or --scratchpad, "
+        r"or --style dataflow$"
     )
     board = tmp_path / "small.toml"
     text = (Path(__file__).parents[1] / "boards" / "icebreaker.toml").read_text()

@@ -64,7 +64,7 @@ def place_and_route(device: Device, board: Board, route: Route, work: Path, less
 def remedy(manifest: Mapping[str, Any], board: Board) -> str:
     """Which options of ``hwgen build`` make less hardware of what the manifest describes."""
     if manifest.get("style") == "overlay":
-        ways = ["with a smaller --array, --multipliers or --scratchpad"]
+        ways = ["with a smaller --array, --multipliers, --lanes or --scratchpad"]
     else:
         fps = board.clock_mhz * 1e6 / manifest["figures"]["interval_cycles"]
         ways = [f"--target-fps N below {fps:.1f}", "--objective area"]

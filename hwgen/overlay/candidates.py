@@ -34,6 +34,8 @@ class Limits:
         At most so many.
     array
         (rows, columns); None: any.
+    lanes
+        To choose from.
     buses
         Bytes.
     scratchpad
@@ -46,6 +48,7 @@ class Limits:
 
     multipliers: int
     array: tuple[int, int] | None = None
+    lanes: tuple[int, ...] = LANES
     buses: tuple[int, ...] = BUSES
     scratchpad: int | None = None
     on_chip: bool = False
@@ -186,7 +189,7 @@ def _with_memories(graphs: Sequence[Graph], rows: int, columns: int, least: int,
     depths = [weights] + [weights // 2] * (weights // 2 >= least)
     if limits.bands:
         depths += [depth for k in range(2, 8) if (depth := weights >> k) >= max(PORTION * rows, LEAST // columns)]
-    for lanes in LANES:
+    for lanes in limits.lanes:
         each = _power(2 * (scales + parts * (lanes - 1)) + lanes)
         for depth in depths:
             for held in (sums, sums // 2) if sums // 2 >= 8 * rows else (sums,):

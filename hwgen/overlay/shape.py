@@ -12,6 +12,7 @@ from .clock import predict
 from .engine import Engine
 from .lower import compile_graph
 from .timing import MemoryTiming
+from .work import LANES
 
 __all__ = ["Choice", "Wish", "engine_for"]
 
@@ -31,6 +32,8 @@ class Wish:
         (rows, columns).
     multipliers
         At most so many.
+    lanes
+        One of :data:`~hwgen.overlay.work.LANES`.
     scratchpad
         Bytes.
     bus
@@ -41,6 +44,7 @@ class Wish:
 
     array: tuple[int, int] | None = None
     multipliers: int | None = None
+    lanes: int | None = None
     scratchpad: int | None = None
     bus: int | None = None
     on_chip: bool = False
@@ -100,8 +104,8 @@ def engine_for(
     """
     several = (graphs,) if isinstance(graphs, Graph) else tuple(graphs)
     limits = Limits(
-        multipliers=wish.multipliers or max(1, budget.dsp), array=wish.array, scratchpad=wish.scratchpad,
-        buses=(wish.bus,) if wish.bus else buses, on_chip=wish.on_chip,
+        multipliers=wish.multipliers or max(1, budget.dsp), array=wish.array, lanes=(wish.lanes,) if wish.lanes else LANES,
+        scratchpad=wish.scratchpad, buses=(wish.bus,) if wish.bus else buses, on_chip=wish.on_chip,
     )  # fmt: skip
     try:
         made = candidates(several, limits, budget, memories, worst=worst)
@@ -140,7 +144,7 @@ def _taken(problem: Problem, solution: Solution) -> tuple[int, int, int]:
 
 
 def _why(error: InfeasibleError) -> str:
-    advice = "choose a larger board, smaller --array, --multipliers or --scratchpad, or --style dataflow"
+    advice = "choose a larger board, smaller --array, --multipliers, --lanes or --scratchpad, or --style dataflow"
     if not error.shortages:
         return f"no engine fits the board: none stays within all of its resources at once; {advice}"
     lacking = ", ".join(f"{s.needed:,} {NAMES[s.resource]} of {s.available:,}" for s in error.shortages)

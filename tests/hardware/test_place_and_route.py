@@ -15,7 +15,7 @@ FASTER = "--target-fps N below 1302.1, --objective area"
         ({}, FASTER),
         ({"solution": {"soft": [0, 3]}}, f"{FASTER}, --dsp-only"),
         ({"solution": {"soft": [0, 0]}, "retrainable": True}, f"{FASTER}, without --retrainable"),
-        ({"style": "overlay"}, "with a smaller --array, --multipliers or --scratchpad"),
+        ({"style": "overlay"}, "with a smaller --array, --multipliers, --lanes or --scratchpad"),
     ],
 )
 def test_remedy(manifest, options):

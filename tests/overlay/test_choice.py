@@ -73,9 +73,9 @@ def test_a_single_one_may_be_given_alone(deep):
 
 
 def test_what_is_given_is_kept(deep):
-    wish = Wish(array=(5, 7), scratchpad=20 << 10, bus=16)
+    wish = Wish(array=(5, 7), lanes=2, scratchpad=20 << 10, bus=16)
     e = engine_for(deep, wish, BUDGET, BLOCKS_18K, memory=MEMORY).engine
-    assert (e.rows, e.columns, e.scratchpad, e.bus, e.soft) == (5, 7, 20 << 10, 16, 35 - 24)
+    assert (e.rows, e.columns, e.lanes, e.scratchpad, e.bus, e.soft) == (5, 7, 2, 20 << 10, 16, 35 - 24)
     assert fits(e, BUDGET)
     few = engine_for(deep, Wish(multipliers=7), BUDGET, BLOCKS_18K, memory=MEMORY).engine
     assert few.rows * few.columns <= 7

@@ -122,8 +122,8 @@ def test_damaged_image(built, tmp_path):
 
 def test_wishes(tmp_path):
     message = (
-        "--array, --multipliers, --scratchpad, --axi-width and --on-chip choose among engines, and for icebreaker there is "
-        "one: leave them out"
+        "--array, --multipliers, --lanes, --scratchpad, --axi-width and --on-chip choose among engines, and for "
+        "icebreaker there is one: leave them out"
     )
     with pytest.raises(HwgenError, match=f"^{re.escape(message)}$"):
         flow.build(MODEL, "icebreaker", tmp_path / "x", style="overlay", wish=Wish(array=(2, 2)))
