@@ -22,12 +22,14 @@ __all__ = ["ENGINES", "RECORD", "recorded"]
 RECORD = Path(__file__).with_suffix(".csv")
 
 
-def _engine(rows: int, columns: int, lanes: int, kib: int, entries: tuple[int, int, int], bus: int, soft: int = 0) -> Engine:
+def _engine(
+    rows: int, columns: int, lanes: int, kib: int, entries: tuple[int, int, int], bus: int, soft: int = 0, softmax: bool = False
+) -> Engine:
     """``entries``: of the memories of weights, sums and scales."""
     weights, sums, scales = entries
     return Engine(
         rows=rows, columns=columns, lanes=lanes, taps=min(3, rows), scratchpad=kib << 10, weights=weights, sums=sums,
-        scales=scales, bus=bus, digit=16, soft=soft,
+        scales=scales, bus=bus, digit=16, soft=soft, softmax=softmax,
     )  # fmt: skip
 
 
@@ -45,6 +47,7 @@ ENGINES = (
     _engine(9, 16, 16, 64, (2048, 2048, 512), 32),
     _engine(12, 13, 16, 64, (16384, 2048, 2048), 8, 20),
     _engine(2, 64, 16, 32, (512, 256, 256), 8),
+    _engine(8, 8, 8, 16, (512, 512, 64), 8, 8, softmax=True),
 )
 
 

@@ -246,7 +246,7 @@ class Pad(Node):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Softmax(Node):
-    """Softmax over the channels of a (1, 1, C) tensor."""
+    """Softmax over the channels of each pixel."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

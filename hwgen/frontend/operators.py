@@ -51,7 +51,7 @@ def finish(b: Builder, p: Pending, out: QuantType) -> Activation:
             return pad(b, node, p.inputs, out)
         case "Softmax":
             (x,) = p.inputs
-            _vector(b, x, attributes(node).get("axis", -1), "Softmax")
+            _channels(b, x, attributes(node).get("axis", -1))
             if b.type(x).integer != out.integer:
                 raise UnsupportedError(
                     f"its input and output must both be int8 or both be uint8, not {b.type(x).integer} and {out.integer}",
@@ -255,6 +255,20 @@ def concat(b: Builder, node: onnx.NodeProto, inputs: tuple[Activation, ...], out
         return requantise(b, inputs[0], out, [node.name])
     tensors = tuple(requantise(b, x, out, [node.name]).tensor for x in inputs)
     return Activation(tensor=b.add(Concat, "concat", tensors, out, [node.name]), order=order, real=False)
+
+
+def _channels(b: Builder, x: Activation, axis: int) -> None:
+    """Check that ``axis`` of ``x`` is that of the channels."""
+    if not -x.order.ndim <= axis < x.order.ndim:
+        raise UnsupportedError(f"its axis {axis} must be one of the input's {x.order.ndim}", "export the model again")
+    channels = b.shape(x)[2]
+    vectors = np.moveaxis(x.order, axis, -1)
+    if vectors.shape[-1] != channels or (vectors % channels != np.arange(channels)).any():
+        raise UnsupportedError(
+            f"Softmax over axis {axis} of {x.order.shape} is not supported: it is not that of the channels of a "
+            f"(rows, columns, channels) tensor {b.shape(x)}",
+            "use it over the channels, or over a vector at the output",
+        )
 
 
 def _vector(b: Builder, x: Activation, axis: int, what: str) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..cost import Memories, Resources
 from ..errors import HwgenError
-from ..graph import AveragePool, Conv, GlobalAveragePool, Graph, Linear, MatMul
+from ..graph import AveragePool, Conv, GlobalAveragePool, Graph, Linear, MatMul, Softmax
 from ..ilp.engine import Layer, Network, Problem, Room, Shape, Solution
 from .engine import Engine, banks_of
 from .places import Placed, unplaced
@@ -170,6 +170,7 @@ def _undominated(works: Sequence[Sequence[Work]], rows: np.ndarray, columns: np.
 def _with_memories(graphs: Sequence[Graph], rows: int, columns: int, least: int, limits: Limits) -> Iterator[Engine]:
     """Engines of an array: weights for twice the largest part, so that the next one comes meanwhile, or for just one."""
     entries, scales, positions = 1, 1, 1
+    softmax = any(isinstance(node, Softmax) for graph in graphs for node in graph.nodes)
     for graph in graphs:
         for node in graph.nodes:
             if isinstance(node, MatMul):
@@ -195,7 +196,7 @@ def _with_memories(graphs: Sequence[Graph], rows: int, columns: int, least: int,
             for held in (sums, sums // 2) if sums // 2 >= 8 * rows else (sums,):
                 yield Engine(
                     rows=rows, columns=columns, taps=min(TAPS, rows), lanes=lanes, digit=16, bus=limits.buses[0],
-                    scratchpad=LARGEST, weights=depth, sums=held, scales=each,
+                    scratchpad=LARGEST, weights=depth, sums=held, scales=each, softmax=softmax,
                 )  # fmt: skip
 
 

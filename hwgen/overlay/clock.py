@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from .engine import Engine
-from .isa import WORD, Combine, Drain, Fill, Instruction, Load, Multiply, Pool, Store, Unit
+from .isa import WORD, Combine, Drain, Fill, Instruction, Load, Multiply, Pool, Softmax, Store, Unit
 from .loading import REQUEST, Loading, Reads
 from .small.timing import spans as sequential_spans
 from .timing import GAP, MemoryTiming
 from .units.axi import BURST
 from .units.fetch import DEPTH, QUEUE
 from .units.scratchpad import LATENCY
+from .units.softmax import cycles as softmax_cycles
 
 __all__ = ["predict", "spans"]
 
@@ -159,7 +160,7 @@ class _Clock:
                 self.loading.take(number, i, cycle)
             case Multiply():
                 self._end(number, *self._multiply(i, cycle))
-            case Drain() | Combine() | Pool():
+            case Drain() | Combine() | Pool() | Softmax():
                 self._end(number, cycle, self._vector(i, cycle))
             case Store():
                 self.storing = number, cycle
@@ -206,7 +207,7 @@ class _Clock:
         self.last_tile, self.last_position = last, last + positions - 1
         return first, self.last_position + LATENCY + e.array_latency + 2
 
-    def _vector(self, i: Drain | Combine | Pool, taken: int) -> int:
+    def _vector(self, i: Drain | Combine | Pool | Softmax, taken: int) -> int:
         """When tokens are given: a cycle after the last result."""
         e = self.engine
         since = self.storing[1] if self.storing else taken
@@ -224,6 +225,11 @@ class _Clock:
                 results, reads = -(-i.channels // e.lanes) * i.x_count * i.y_count, i.kernel_x * i.kernel_y
                 self.free[i.unit] = end = taken + _shared(results, reads, LATENCY + 4)
                 self.loading.disturb(taken, end, results * (reads + 1), since)
+            case Softmax():
+                words = -(-i.channels // e.lanes)
+                groups = -(-i.x_count // e.lanes) * i.y_count
+                self.free[i.unit] = end = taken + 1 + groups * softmax_cycles(i.channels, e.lanes)
+                self.loading.disturb(taken, end, 4 * groups * words * e.lanes, since)
         self.written, self.drained = end, isinstance(i, Drain)
         return end
 

@@ -45,6 +45,8 @@ class Engine:
         Bits of a multiplier that a lane's requantiser takes in a cycle: 8 or 16.
     soft
         How many of the multipliers are made of LUTs instead of DSPs.
+    softmax
+        Whether the vector unit has datapaths for it, one for each lane.
     sequential
         Whether instructions are carried out one after the other, by the hardware of :mod:`hwgen.overlay.small`.
     """
@@ -60,6 +62,7 @@ class Engine:
     bus: int = 8
     digit: int = 8
     soft: int = 0
+    softmax: bool = False
     sequential: bool = False
 
     def __post_init__(self) -> None:
@@ -84,7 +87,16 @@ class Engine:
         if self.scratchpad % self.banks:
             raise ValueError(f"scratchpad must be a multiple of {self.banks} bytes (banks), not {self.scratchpad!r}")
         if self.sequential:
-            for name, only in (("rows", 1), ("columns", 4), ("taps", 1), ("lanes", 1), ("bus", 4), ("digit", 16), ("soft", 0)):
+            for name, only in (
+                ("rows", 1),
+                ("columns", 4),
+                ("taps", 1),
+                ("lanes", 1),
+                ("bus", 4),
+                ("digit", 16),
+                ("soft", 0),
+                ("softmax", False),
+            ):
                 if getattr(self, name) != only:
                     raise ValueError(f"{name} must be {only} where instructions follow each other, not {getattr(self, name)!r}")
             if self.scratchpad > SINGLE_PORT:

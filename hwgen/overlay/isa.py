@@ -29,6 +29,7 @@ __all__ = [
     "Multiply",
     "Place",
     "Pool",
+    "Softmax",
     "Store",
     "Unit",
     "assemble",
@@ -236,6 +237,28 @@ class Pool(Instruction):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Softmax(Instruction):
+    """Softmax over each vector of bytes that follow each other, in float32 as ONNX Runtime's operator for integers.
+
+    ``y = min(rint(b[i] / sum(a[i])) + zero, 127)`` with ``i = x - max(x) + 255``, the sum from the first element to the last,
+    and tables a and b of floats that are not negative: ``mantissa * 2 ** (exponent - 150)``, 24 bits and above them 8. Results
+    must not overlap.
+    """
+
+    opcode, unit = 8, Unit.VECTOR
+    source: int = _address("first byte of the first vector")
+    target: int = _address("first byte of the result")
+    channels: int = _count("bytes of a vector")
+    x_count: int = _count("vectors in a row")
+    x_step: int = _number(16, "bytes from vector to vector", signed=True)
+    y_count: int = _count("rows")
+    y_step: int = _step("bytes from row to row")
+    target_x_step: int = _number(16, "bytes from result to result", signed=True)
+    target_y_step: int = _step("bytes from row to row of results")
+    zero: int = _number(8, "what is added", signed=True)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Store(Move):
     """Write rows of bytes of the scratchpad to external memory."""
 
@@ -249,7 +272,7 @@ class End(Instruction):
     opcode, unit = 7, Unit.STORE
 
 
-INSTRUCTIONS: tuple[type[Instruction], ...] = (Load, Fill, Multiply, Drain, Combine, Pool, Store, End)
+INSTRUCTIONS: tuple[type[Instruction], ...] = (Load, Fill, Multiply, Drain, Combine, Pool, Store, End, Softmax)
 
 
 def layout(kind: type[Instruction]) -> tuple[Field, ...]:

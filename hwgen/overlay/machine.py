@@ -5,7 +5,23 @@ import numpy as np
 from ..arith import round_half_even
 from .engine import Engine
 from .exact import nearest
-from .isa import PLACES, SCALE, SHIFTS, Combine, Drain, End, Fill, Instruction, Load, Move, Multiply, Place, Pool, Store
+from .isa import (
+    PLACES,
+    SCALE,
+    SHIFTS,
+    Combine,
+    Drain,
+    End,
+    Fill,
+    Instruction,
+    Load,
+    Move,
+    Multiply,
+    Place,
+    Pool,
+    Softmax,
+    Store,
+)
 
 __all__ = ["Machine", "ProgramError"]
 
@@ -56,6 +72,8 @@ class Machine:
                 self._combine(instruction)
             case Pool():
                 self._pool(instruction)
+            case Softmax():
+                self._softmax(instruction)
             case Store():
                 self.external[self._there(instruction)] = self.scratchpad[self._rows(instruction)].view(np.uint8)
 
@@ -157,6 +175,19 @@ class Machine:
         highest = self.scratchpad[self._local(windows[..., None] + inside)].max(-1)
         places = i.target + _grid((i.y_count, i.target_y_step), (i.x_count, i.target_x_step), (i.channels, 1))
         self.scratchpad[self._local(places)] = highest
+
+    def _softmax(self, i: Softmax) -> None:
+        if not self.engine.softmax:
+            raise IndexError("the engine has no softmax")
+        each = (i.channels, 1)
+        x = self.scratchpad[self._local(i.source + _grid((i.y_count, i.y_step), (i.x_count, i.x_step), each))].astype(np.int64)
+        place = x - x.max(-1, keepdims=True) + 255
+        entries = self.tables.view(np.uint32).astype(np.int64)
+        floats = np.ldexp((entries & (1 << 24) - 1).astype(np.float32), (entries >> 24) - 150)
+        total = np.add.accumulate(floats[place], axis=-1, dtype=np.float32)[..., -1:]
+        quotients = np.rint(floats[256 + place] / total).astype(np.int64)
+        places = i.target + _grid((i.y_count, i.target_y_step), (i.x_count, i.target_x_step), each)
+        self.scratchpad[self._local(places)] = np.minimum(quotients + i.zero, 127)
 
 
 def _grid(*loops: tuple[int, int]) -> np.ndarray:

@@ -16,6 +16,9 @@ SOFT = product_resources(IntType(8, True), IntType(8, True))  #: of a multiplier
 #: the bus, and for the square of the scratchpad's banks (bytes are turned by as many). Least squares of relative errors over
 #: the engines of benchmarks/engine_resources.csv.
 LOGIC = {"lut": (5727, 491, 766, 162, 12, 1, 8.4), "ff": (5578, 509, 727, 154, 59.5, 104, 0)}
+#: Of softmax: by itself, for each lane, and for the square of the lanes (as many bytes of each vector are held); synthesised
+#: for one to 16 lanes.
+SHARES = {"lut": (770, 625, 7.8), "ff": (640, 270, 8.5)}
 
 
 def engine_resources(engine: Engine, memories: Memories) -> Resources:
@@ -29,7 +32,11 @@ def logic(engine: Engine, bus: int) -> Resources:
     """All but multipliers and memories, with a bus of so many bytes."""
     rows, columns, lanes = engine.rows, engine.columns, engine.lanes
     amounts = (1, lanes, min(lanes, columns), columns, rows * columns, bus, banks_of(rows, columns, lanes, bus) ** 2)
-    return Resources(**{name: round(sum(a * n for a, n in zip(amounts, each, strict=True))) for name, each in LOGIC.items()})
+    found = {name: sum(a * n for a, n in zip(amounts, each, strict=True)) for name, each in LOGIC.items()}
+    if engine.softmax:
+        for name, (alone, each, square) in SHARES.items():
+            found[name] += alone + lanes * each + lanes**2 * square
+    return Resources(**{name: round(n) for name, n in found.items()})
 
 
 def constants(engine: Engine, memories: Memories) -> Resources:
@@ -41,7 +48,9 @@ def constants(engine: Engine, memories: Memories) -> Resources:
         memories.large(depth, bits, written=True) if depth >= BLOCK else memories.chosen(depth, bits) for bits in SCALE_BITS
     ]
     table = memories.chosen(256, TABLE_BITS)
-    counts = ((weights, 1), (sums, 2), *((s, engine.lanes) for s in scales), (table, 2 * engine.lanes))
+    counts = [(weights, 1), (sums, 2), *((s, engine.lanes) for s in scales), (table, 2 * engine.lanes)]
+    if engine.softmax:
+        counts.append((memories.large(512, TABLE_BITS, written=True), engine.lanes))
     return Resources(**{name: sum(n * getattr(r, name) for r, n in counts) for name in ("lut", "ff", "bram")})
 
 

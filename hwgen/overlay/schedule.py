@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ..errors import HwgenError
-from ..graph import Add, Graph, MatMul, MaxPool, Node, Table
+from ..graph import Add, Graph, MatMul, MaxPool, Node, Softmax, Table
 from ..ilp.scratchpad import InfeasibleError, Operator, Problem, Schedule, Tensor, solve
 from .engine import Engine
 from .places import Placed
@@ -35,7 +35,7 @@ def groups(graph: Graph) -> list[list[Node]]:
 def _follows(node: Node, group: list[Node]) -> bool:
     """Whether it can work on rows as they come. There is room for the tables of one operator."""
     if isinstance(node, Add | Table):
-        return not any(isinstance(before, Add | Table) for before in group)
+        return not any(isinstance(before, Add | Softmax | Table) for before in group)
     return isinstance(node, MaxPool)
 
 

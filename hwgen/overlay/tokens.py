@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from .engine import Engine
-from .isa import Combine, Drain, End, Fill, Instruction, Load, Multiply, Place, Pool, Store, Unit
+from .isa import Combine, Drain, End, Fill, Instruction, Load, Multiply, Place, Pool, Softmax, Store, Unit
 
 __all__ = ["Access", "accesses", "with_tokens"]
 
@@ -74,6 +74,10 @@ def accesses(instruction: Instruction, engine: Engine) -> Iterator[Access]:
             yield span("scratchpad", False, i.source, i.channels, (i.x_count, i.x_step), (i.y_count, i.y_step), *window)
             places = (i.x_count, i.target_x_step), (i.y_count, i.target_y_step)
             yield span("scratchpad", True, i.target, i.channels, *places)
+        case Softmax() as i:
+            yield span("tables", False, 0, 512)
+            yield span("scratchpad", False, i.source, i.channels, (i.x_count, i.x_step), (i.y_count, i.y_step))
+            yield span("scratchpad", True, i.target, i.channels, (i.x_count, i.target_x_step), (i.y_count, i.target_y_step))
         case Store() as i:
             yield span("scratchpad", False, i.local, i.size, (i.rows, i.local_step))
             yield span("external", True, i.external, i.size, (i.rows, i.external_step))

@@ -6,13 +6,29 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from ..errors import HwgenError
-from ..graph import Add, AveragePool, Concat, Conv, Dense, GlobalAveragePool, Graph, Linear, MatMul, MaxPool, Node, Pad, Table
+from ..graph import (
+    Add,
+    AveragePool,
+    Concat,
+    Conv,
+    Dense,
+    GlobalAveragePool,
+    Graph,
+    Linear,
+    MatMul,
+    MaxPool,
+    Node,
+    Pad,
+    Softmax,
+    Table,
+)
 from .exact import lacking
 from .isa import WORD
 from .schedule import groups
 from .staging import multiplications
 from .timing import GAP
 from .transpose import transposable, transposed
+from .units.softmax import cycles as softmax_cycles
 
 __all__ = ["LANES", "TAPS", "Work", "work_of"]
 
@@ -94,7 +110,7 @@ def _one(node: Node, graph: Graph, rows: np.ndarray, columns: np.ndarray) -> Wor
         return _sums(node, graph, rows, columns)
     if isinstance(node, MatMul):
         return _products(node, graph, rows, columns)
-    if not isinstance(node, Add | Table | MaxPool | Concat | Pad):
+    if not isinstance(node, Add | Table | MaxPool | Concat | Pad | Softmax):
         raise HwgenError(lacking(node))
     none = np.zeros_like(rows)
     reads = {Add: 2, Table: 1, Concat: 1}.get(type(node), 1)
@@ -102,7 +118,9 @@ def _one(node: Node, graph: Graph, rows: np.ndarray, columns: np.ndarray) -> Wor
         reads = node.kernel[0] * node.kernel[1]
     runs, length = (height, width * channels) if isinstance(node, Add | Table) else (height * width, channels)
     vector = np.stack([none + runs * -(-length // lanes) * (reads + 1) for lanes in LANES])
-    tables = none + (TABLES if isinstance(node, Add | Table) else 0)
+    if isinstance(node, Softmax):
+        vector = np.stack([none + height * -(-width // lanes) * softmax_cycles(channels, lanes) for lanes in LANES])
+    tables = none + (TABLES if isinstance(node, Add | Table | Softmax) else 0)
     return Work(
         array=none,
         vector=vector,

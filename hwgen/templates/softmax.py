@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from amaranth import Cat, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, enum, wiring
+from amaranth import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -16,16 +16,15 @@ from ..errors import HwgenError
 from ..graph import QuantType
 from ..streams import Stream, Words, serve
 from .pieces import check_counts
+from .shares import ADD, FLOAT_BITS, QUOTIENT, Shares, Steps
 
-__all__ = ["Softmax", "SoftmaxContents", "SoftmaxParams", "softmax_params"]
+__all__ = ["Softmax", "SoftmaxContents", "SoftmaxParams", "softmax_params", "unpack"]
 
 F32 = np.float32
 LUT_DEPTH = 32  #: vectors of more elements are in block RAM
 LEVELS = (1 << 22) - 1  #: quotients up to here are rounded to integers by adding 2**23
 FETCH = 5  #: cycles from an element's address to its float operand
-ADD = 7  #: cycles of a float addition
-DIVIDE = 26  #: quotient bits: 24 of a mantissa, one to round by, one more for a quotient below one
-EACH = 1 + DIVIDE + 2 + ADD + 2  #: cycles of an output element: start, divide, round, add (to round to an integer), limit, emit
+EACH = QUOTIENT + 1  #: cycles of an output element: divide, emit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,29 +155,8 @@ def softmax_params(
     return params, SoftmaxContents(exponentials=exponentials, scaled=exponentials * F32(params.levels))
 
 
-#: A float that is not negative: mantissa · 2**exponent, the mantissa's highest bit set but for the least exponent.
-FLOAT = data.StructLayout({"mantissa": 24, "exponent": signed(10)})
-#: The same in the tables, with float32's exponents (1..254).
-FLOAT_BITS = data.StructLayout({"mantissa": 24, "exponent": 8})
-#: Exponent of quotients that are integers; keeps the exponents of small ones within 10 bits.
-UNIT = 255
-
-
-class Then(enum.Enum, shape=2):  # type: ignore[call-arg]
-    """What follows a rounded sum or quotient."""
-
-    COMPARE = 0
-    START = 1
-    LIMIT = 2
-
-
 class Softmax(wiring.Component):
-    """Hardware for :class:`SoftmaxParams`: one positive float32 adder with a divider before it.
-
-    The adder sums the exponentials. It rounds quotients to integers too, by adding 2**23. Its steps: compare the exponents,
-    order the operands, shift the smaller one (two steps; what is shifted out is kept as one sticky bit), add, normalise,
-    round half to even. The divider gives 26 bits; a quotient of two mantissas never lies halfway between two floats, so
-    that the rest counts as not zero.
+    """Hardware for :class:`SoftmaxParams`: a datapath that sums and divides, see :class:`~hwgen.templates.shares.Shares`.
 
     Members
     -------
@@ -192,115 +170,50 @@ class Softmax(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         p, m = self.params, Module()
+        m.submodules.steps = steps = Steps()
+        m.submodules.shares = shares = Shares(p.levels.bit_length())
         count = Signal(range(p.channels))
-        last = Signal()
+        last, wait = Signal(), Signal(range(FETCH))
         dividing = Signal()  # the second pass over the vector, which divides; the first one sums
-        m.d.comb += last.eq(count == p.channels - 1)
-        advance = count.eq(Mux(last, 0, count + 1))
-        operand = self._fetch(m, count, dividing)
-
-        total, divisor, big = Signal(FLOAT), Signal(FLOAT), Signal(FLOAT)
-        small, swap, distance, far = Signal(26), Signal(), Signal(5), Signal()  # two more bits below the mantissa
-        wide, exponent = Signal(27), Signal(signed(10))  # a sum or quotient; its exponent if the highest bit is 0
-        mantissa, up, carry = Signal(24), Signal(), wide[-1]
-        remainder, step = Signal(25), Signal(range(DIVIDE))
-        afterwards = Signal(Then)
-
-        other = data.View(
-            FLOAT, Mux(dividing, FLOAT.const({"mantissa": 1 << 23, "exponent": UNIT}).as_value(), operand.as_value())
-        )
-        ahead, behind, trial = Signal(signed(11)), Signal(signed(11)), Signal(signed(26))
-        rounded, limited, most = Signal(25), Signal(8), p.output.max - p.zero_point
         m.d.comb += [
-            ahead.eq(total.exponent - other.exponent),
-            behind.eq(other.exponent - total.exponent),
-            trial.eq(remainder - divisor.mantissa),
-            rounded.eq(mantissa + up),
+            last.eq(count == p.channels - 1),
+            steps.divides.eq(dividing),
+            shares.step.eq(steps.step),
+            shares.operand.eq(self._fetch(m, count, dividing)),
+            shares.most.eq(p.output.max - p.zero_point),
         ]
+        advance = count.eq(Mux(last, 0, count + 1))
+        with m.If(steps.taken):
+            m.d.sync += [advance, dividing.eq(dividing | last)]
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.FSM():
             with m.State("READ"):
-                m.d.comb += self.i.ready.eq(1)
-                m.d.sync += [total.mantissa.eq(0), total.exponent.eq(1), step.eq(FETCH - 1)]
+                m.d.comb += [self.i.ready.eq(1), shares.step.clear.eq(1)]
+                m.d.sync += wait.eq(FETCH - 1)
                 with m.If(self.i.valid):
                     m.d.sync += advance
                     with m.If(last):
                         m.next = "FETCH"
             with m.State("FETCH"):
-                m.d.sync += step.eq(step - 1)
-                with m.If(step == 0):
-                    m.next = "COMPARE"
-
-            with m.State("START"):
-                m.d.sync += [remainder.eq(operand.mantissa), step.eq(DIVIDE - 1), afterwards.eq(Then.COMPARE)]
-                with m.If(count == 0):
-                    m.d.sync += divisor.eq(total)
-                m.next = "DIVIDE"
-            with m.State("DIVIDE"):
-                m.d.sync += [
-                    remainder.eq(Mux(trial < 0, remainder, trial) << 1),
-                    wide.eq(Cat(1, trial >= 0, wide[1:-1])),
-                    exponent.eq(operand.exponent - divisor.exponent + UNIT - 24),
-                    step.eq(step - 1),
-                ]
-                with m.If(step == 0):
-                    m.d.sync += advance
-                    m.next = "NORMALISE"
-
-            with m.State("COMPARE"):
-                apart = Mux(ahead < 0, behind, ahead)
-                m.d.sync += [swap.eq(ahead < 0), distance.eq(apart), far.eq(apart[5:].any())]
-                m.next = "ORDER"
-            with m.State("ORDER"):
-                with m.If(swap):
-                    m.d.sync += [big.eq(other), small.eq(total.mantissa << 2)]
-                with m.Else():
-                    m.d.sync += [big.eq(total), small.eq(other.mantissa << 2)]
-                with m.If(dividing):
-                    m.d.sync += afterwards.eq(Then.LIMIT)
-                with m.Else():
-                    m.d.sync += [advance, dividing.eq(last), afterwards.eq(Mux(last, Then.START, Then.COMPARE))]
-                m.next = "SHIFT"
-            with m.State("SHIFT"):
-                m.d.sync += small.eq(_shift(small, distance, (0, 1, 2)))
-                m.next = "SHIFT FAR"
-            with m.State("SHIFT FAR"):
-                m.d.sync += small.eq(Mux(far, 0, _shift(small, distance, (3, 4))))  # from 32 on it changes nothing
-                m.next = "ADD"
-            with m.State("ADD"):
-                m.d.sync += [wide.eq((big.mantissa << 2) + small), exponent.eq(big.exponent)]
-                m.next = "NORMALISE"
-            with m.State("NORMALISE"):
-                m.d.sync += [
-                    mantissa.eq(Mux(carry, wide[3:], wide[2:])),
-                    up.eq(Mux(carry, wide[2] & (wide[3] | wide[:2].any()), wide[1] & (wide[2] | wide[0]))),
-                    exponent.eq(exponent + carry),
-                ]
-                m.next = "ROUND"
-            with m.State("ROUND"):
-                m.d.sync += [
-                    total.mantissa.eq(Cat(rounded[:23], rounded[23:].any())),
-                    total.exponent.eq(exponent + rounded[24]),
-                ]
-                with m.Switch(afterwards):
-                    with m.Case(Then.COMPARE):
-                        m.next = "COMPARE"
-                    with m.Case(Then.START):
-                        m.next = "START"
-                    with m.Case(Then.LIMIT):
-                        m.next = "LIMIT"
-
-            with m.State("LIMIT"):  # a quotient is not negative: it needs no lower limit
-                quotient = total.mantissa[: max(1, p.levels.bit_length())]
-                m.d.sync += limited.eq(Mux(quotient > most, most, quotient))
+                m.d.sync += wait.eq(wait - 1)
+                with m.If(wait == 0):
+                    m.d.comb += steps.go.eq(1)
+                    m.next = "SUM"
+            with m.State("SUM"):
+                m.d.comb += steps.go.eq(1)
+                with m.If(steps.ready & dividing):
+                    m.next = "DIVIDE"
+            with m.State("DIVIDE"), m.If(steps.step.limit):
                 m.next = "EMIT"
             with m.State("EMIT"), m.If(~self.o.valid | self.o.ready):
-                m.d.sync += [self.o.payload[0].eq(limited + p.zero_point), self.o.valid.eq(1), dividing.eq(count != 0)]
+                m.d.sync += [self.o.payload[0].eq(shares.quotient + p.zero_point), self.o.valid.eq(1)]
                 with m.If(count == 0):
+                    m.d.sync += dividing.eq(0)
                     m.next = "READ"
                 with m.Else():
-                    m.next = "START"
+                    m.d.comb += steps.go.eq(1)
+                    m.next = "DIVIDE"
         return m
 
     def _fetch(self, m: Module, count: Signal, dividing: Signal) -> Any:
@@ -314,32 +227,23 @@ class Softmax(wiring.Component):
             attrs={"ram_style": "block" if p.channels > LUT_DEPTH else "distributed", "no_rw_check": 1},
         )
         tables = np.concatenate([self.contents.exponentials, self.contents.scaled])
-        m.submodules.tables = table = Memory(shape=FLOAT_BITS, depth=512, init=_unpack(tables), attrs={"rom_style": "block"})
+        m.submodules.tables = table = Memory(shape=FLOAT_BITS, depth=512, init=unpack(tables), attrs={"rom_style": "block"})
         store, load, look_up = vector.write_port(), vector.read_port(), table.read_port()
-        x, largest, index, operand = Signal(p.element.shape), Signal(p.element.shape), Signal(8), Signal(FLOAT)
+        x, largest, index, operand = Signal(p.element.shape), Signal(p.element.shape), Signal(8), Signal(FLOAT_BITS)
         taken = self.i.valid & self.i.ready
         m.d.comb += [store.addr.eq(count), store.data.eq(self.i.payload[0]), store.en.eq(taken), load.addr.eq(count)]
         m.d.comb += look_up.addr.eq(Cat(index, dividing))
         m.d.sync += [
             x.eq(load.data),
             index.eq(x - largest - 1),  # modulo 256: 255 - (largest - x)
-            operand.mantissa.eq(look_up.data.mantissa),
-            operand.exponent.eq(look_up.data.exponent),
+            operand.eq(look_up.data),
         ]
         with m.If(taken & ((count == 0) | (self.i.payload[0] > largest))):
             m.d.sync += largest.eq(self.i.payload[0])
         return operand
 
 
-def _shift(small: Value, distance: Value, levels: tuple[int, ...]) -> Value:
-    """``small >> distance`` for these bits of ``distance``; what falls off is kept as a one in the last bit."""
-    for n in levels:
-        lost = small[: 1 << n].any()
-        small = Mux(distance[n], (small >> (1 << n)) | lost, small)
-    return small
-
-
-def _unpack(floats: np.ndarray) -> list[dict[str, int]]:
+def unpack(floats: np.ndarray) -> list[dict[str, int]]:
     """Non-negative float32 as :data:`FLOAT_BITS`; numbers below 2**-126 have the exponent 1 and no leading one."""
     bits = floats.astype(F32).view(np.uint32).astype(np.int64)
     exponents, fractions = bits >> 23, bits & (1 << 23) - 1

@@ -229,7 +229,15 @@ CASES = {
         lambda m: m.q(m.op("BatchNormalization", m.dq("x"), *[m.const(np.ones(4, np.float32)) for _ in range(4)])),
         "BatchNormalization .* is not supported; fold it into the convolution before quantising .*",
     ),
-    "softmax of an image": (lambda m: m.q(m.op("Softmax", m.dq("x"), axis=1)), "Softmax .*: Softmax over an axis of .*"),
+    "softmax of rows": (
+        lambda m: m.q(m.op("Softmax", m.dq("x"), axis=3)),
+        r"Softmax .*: Softmax over axis 3 of \(1, 4, 6, 6\) is not supported: it is not that of the channels of a .*; "
+        "use it over the channels, or over a vector at the output",
+    ),
+    "softmax of an image": (
+        lambda m: m.q(m.op("Softmax", m.op("Flatten", m.dq(m.q(conv(m), 0.1, 5), 0.1, 5)))),
+        r"Softmax .*: Softmax over axis -1 of \(1, .*\) is not supported: .*",
+    ),
     "softmax to another type": (
         lambda m: m.q(m.op("DequantizeLinear", unsigned(m, m.op("Softmax", m.op("Flatten", m.dq("x")))), *uint8_quant(m))),
         "Softmax .*: its input and output must both be int8 or both be uint8, not int8 and uint8; quantise it as .*",

@@ -21,6 +21,7 @@ from hwgen.overlay.isa import (
     Multiply,
     Place,
     Pool,
+    Softmax,
     Store,
     layout,
 )
@@ -430,6 +431,34 @@ class Writer:
         count = self.any_of(512, 512, share * self.rng.randint(1, 512 // share))
         self._constants(Place.TABLES, entries[:count], self.rng.randint(0, 512 - count))
 
+    def softmax(self) -> bool:
+        """With tables of a random scale, in which a quotient may have any number of bits."""
+        e, rng = self.engine, self.rng
+        channels, x_count, y_count = self.count(e.scratchpad // 8), self.count(4095), self.count(4095)
+        if not e.softmax or x_count * y_count * channels > WORK // 32:
+            return False
+        each = (x_count, self.step(channels, 16)), (y_count, self.step(x_count * channels))
+        source = self.loops(Softmax, *each, names=("x_step", "y_step"))
+        each = (x_count, self.step(channels, 16)), (y_count, self.step(x_count * channels))
+        target = self.loops(Softmax, *each, names=("target_x_step", "target_y_step"))
+        read, written = self.base(e.scratchpad, channels, *source), self.base(e.scratchpad, channels, *target)
+        if read is None or written is None or addresses(read, channels, *source) & addresses(written, channels, *target):
+            return False
+        if len(addresses(written, channels, *target)) < channels * x_count * y_count:
+            return False  # results that overlap are not written in the order of the vectors
+        scale, levels = rng.choice([0.01, 0.1, 0.3]), rng.choice([3.0, 127.0, 256.0, 5000.0])
+        exponentials = np.exp((np.arange(256) - rng.randint(200, 255)) * scale).astype(np.float32)
+        mantissas, exponents = np.frexp(np.concatenate([exponentials, exponentials * np.float32(levels)]))
+        entries = (mantissas * (1 << 24)).astype(np.uint32) | (exponents + 126).astype(np.uint32) << 24
+        self._constants(Place.TABLES, entries.astype("<u4").view(np.uint8).reshape(-1, 4))
+        self.add(
+            Softmax(
+                source=read, target=written, channels=channels, x_count=x_count, y_count=y_count, zero=rng.randint(-128, 127),
+                x_step=source[0][1], y_step=source[1][1], target_x_step=target[0][1], target_y_step=target[1][1],
+            )
+        )  # fmt: skip
+        return True
+
     def pool(self) -> bool:
         e = self.engine
         channels = min(4095, self.any_of(1, e.lanes, self.rng.randint(1, 3 * e.lanes), self.count(e.scratchpad // 8)))
@@ -484,9 +513,10 @@ KINDS: dict[str, Callable[[Writer], tuple[Callable[[], bool], ...]]] = {
     "combine": lambda w: (w.combine,),
     "pool": lambda w: (w.pool,),
     "sums": lambda w: (w.matrix, w.depthwise, w.drain),
+    "softmax": lambda w: (w.softmax,),
     "all": lambda w: (
         w.load, w.load_entries, w.fill, w.store, w.matrix, w.matrix, w.depthwise, w.drain, w.drain, w.combine, w.pool,
-    ),
+    ) + ((w.softmax,) if w.engine.softmax else ()),
 }  # fmt: skip
 
 

@@ -47,7 +47,7 @@ def test_fields_lie_where_the_documentation_says():
         (lambda: Load(external=1 << 32), "Load: external must be in 0..4294967295, not 4294967296"),
         (lambda: Multiply(x_step=-(1 << 23) - 1), "Multiply: x_step must be in -8388608..8388607, not -8388609"),
         (lambda: decode(b"\x00" * 31), "word must have 32 bytes, not 31"),
-        (lambda: decode(b"\x0f" + b"\x00" * 31), "opcode must be in 0..7, not 15"),
+        (lambda: decode(b"\x0f" + b"\x00" * 31), "opcode must be in 0..8, not 15"),
         (lambda: decode(encode(Drain())[:-1] + b"\x80"), "Drain must have zeros above its fields, not 0x"),
         (lambda: assemble("Load\nLoad sizes=3"), "line 2: 'Load sizes=3' is no instruction: "),
         (lambda: assemble("Lode size=3"), "line 1: 'Lode size=3' is no instruction: 'Lode'"),

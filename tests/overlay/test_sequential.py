@@ -69,7 +69,7 @@ def check(programs: list[Program], folder: Path, seed: int = 0) -> None:
         assert not len(wrong), (k, wrong[:10], after[wrong[:10]], program.after[wrong[:10]])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "softmax"])
 def test_random_programs(kind, tmp_path):
     """Instructions of one kind with any fields, and of all kinds."""
     check([random_program(ENGINE, kind, seed, LENGTH * (2 if kind == "all" else 1)) for seed in range(PROGRAMS)], tmp_path)

@@ -91,7 +91,7 @@ class ElementwiseOperator:
                 padding = Padding(value=node.value)
                 return (Block(suffix="window", params=frame, contents=(lambda: padding) if self.programmable else None),)
             case Softmax():
-                soft, contents = softmax_params(source.type, self.result.type, channels)
+                soft, contents = softmax_params(source.type, self.result.type, channels, height * width)
                 return (Block(suffix="softmax", params=soft, contents=lambda: contents),)
             case ArgMax():
                 return (Block(suffix="argmax", params=ArgMaxParams(element=element, channels=channels, last=node.last)),)

@@ -7,14 +7,18 @@ from ..exact import tables_of
 from ..isa import Combine, Load, Place
 from ..writer import Writer
 
-__all__ = ["combined", "tables"]
+__all__ = ["combined", "load_tables", "tables"]
 
 
 def tables(w: Writer, node: Add | Table) -> None:
     """Bring its tables."""
     made = tables_of(node, w.graph)
-    entries = np.concatenate([made.a, made.b]).astype("<i4").view(np.uint8).reshape(-1, 4)
-    content = w.engine.laid_out(Place.TABLES, entries)
+    load_tables(w, np.concatenate([made.a, made.b]))
+
+
+def load_tables(w: Writer, entries: np.ndarray) -> None:
+    """Bring 512 entries of 32 bits."""
+    content = w.engine.laid_out(Place.TABLES, entries.astype("<u4").view(np.uint8).reshape(-1, 4))
     w.program.append(Load(place=Place.TABLES, external=w.external.put(content), size=content.nbytes))
 
 

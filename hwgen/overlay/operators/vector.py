@@ -1,13 +1,14 @@
 """Operators of the vector unit: some rows of any of them."""
 
-from ...graph import Add, Concat, MaxPool, Node, Pad, Table
+from ...graph import Add, Concat, MaxPool, Node, Pad, Softmax, Table
 from ..writer import Writer
 from .combine import combined, tables
 from .pool import concatenated, padded, pooled
+from .softmax import shares, shares_tables
 
 __all__ = ["VECTOR", "vector_rows"]
 
-VECTOR = Add | Table | MaxPool | Concat | Pad  #: what they are
+VECTOR = Add | Table | MaxPool | Concat | Pad | Softmax  #: what they are
 
 
 def vector_rows(w: Writer, node: Node, start: int, stop: int) -> None:
@@ -23,3 +24,7 @@ def vector_rows(w: Writer, node: Node, start: int, stop: int) -> None:
             concatenated(w, node, start, stop)
         case Pad():
             padded(w, node, start, stop)
+        case Softmax():
+            if start == 0:
+                shares_tables(w, node)
+            shares(w, node, start, stop)

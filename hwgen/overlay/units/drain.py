@@ -37,7 +37,7 @@ class DrainUnit(wiring.Component):
     Members
     -------
     i : instructions; the next one is taken when all lots of this one are on their way
-    valid, ready, entry, data : of the memory of sums
+    free, valid, entry, data : of the memory of sums
     mults_address, mults, offsets_address, offsets : words of ``lanes`` scales' parts, ``SCALES_LATENCY`` cycles later
     issued : one has begun
     results : what is to be written
@@ -68,7 +68,7 @@ class DrainUnit(wiring.Component):
         go, ends, take = Signal(), Signal(), Signal()
         have = Signal()  # the sums of the next position are here, or will be when they are wanted
         single = Signal()  # a lot takes one step
-        read = self.valid & self.ready
+        read = self.valid
         opens, lots_end = loops.fresh[0], loops.inner[1]  # the first lot of a position, the last one
         lots = Signal(8)
         m.d.sync += [lots.eq((new.channels + e.lanes - 1) >> lane_bits), first_scales.eq(new.scales >> lane_bits)]
@@ -90,6 +90,7 @@ class DrainUnit(wiring.Component):
         ]
         with m.If(step != 0):
             m.d.sync += step.eq(step - 1)
+        bank = Mux(take, new.sums[0], entry[0] ^ read)  # of the entry in the next cycle
         with m.If(take):
             m.d.sync += [d.eq(new), single.eq(new.steps == 1), entry.eq(new.sums), scales.eq(first_scales)]
         with m.Elif(read):
@@ -110,7 +111,7 @@ class DrainUnit(wiring.Component):
             free.eq(soon["free"]),
             idle.eq(Mux(go, single & over, ~take & ~active & stepped)),
             go.eq(soon["free"] & (~loops.coming[0] | soon["have"])),
-            self.valid.eq(soon["active"] & (~soon["have"] | (soon["free"] & loops.coming[0]))),
+            self.valid.eq(soon["active"] & (~soon["have"] | (soon["free"] & loops.coming[0])) & self.free.bit_select(bank, 1)),
         ]
 
         # What goes with a lot, from its first to its last step, and the rules of its instruction.

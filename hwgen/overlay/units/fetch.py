@@ -8,21 +8,16 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from ..engine import Engine
-from ..isa import INSTRUCTIONS, OPCODE, WORD, Instruction, Unit
+from ..isa import OPCODE, WORD, Unit
 from .axi import BURST, FETCH, Manager, burst
-from .words import Finished, instructions
+from .words import Finished, instructions, kinds_of
 
-__all__ = ["COUNT", "Dispatch", "Fetch", "kinds_of"]
+__all__ = ["COUNT", "Dispatch", "Fetch"]
 
 COUNT = 24  #: bits of the number of a program's instructions
 TOKENS = 16  #: bits of a number of tokens
 DEPTH = 16  #: instructions fetched ahead
 QUEUE = 8  #: instructions that wait for a unit
-
-
-def kinds_of(unit: Unit) -> tuple[type[Instruction], ...]:
-    """What a unit carries out."""
-    return tuple(kind for kind in INSTRUCTIONS if kind.unit == unit)
 
 
 class Fetch(wiring.Component):
@@ -119,7 +114,7 @@ class Dispatch(wiring.Component):
                 "i": In(stream.Signature(8 * WORD)),
                 "unknown": Out(1),
                 **{f"finished_{unit.name.lower()}": In(Finished()) for unit in Unit},
-                **{unit.name.lower(): Out(instructions(*kinds_of(unit))) for unit in Unit},
+                **{unit.name.lower(): Out(instructions(*kinds_of(unit, engine))) for unit in Unit},
             }
         )
 
@@ -134,12 +129,13 @@ class Dispatch(wiring.Component):
         opcode = self.i.payload[:OPCODE]
         decoded = Signal()  # the word is known to be for these units:
         mine = {unit: Signal(name=f"for_{unit.name}".lower()) for unit in Unit}
-        fits, room = Signal(), []
+        fits, room, someones = Signal(), [], []
         for unit in Unit:
             o = getattr(self, unit.name.lower())
             m.submodules[unit.name.lower()] = queue = SyncFIFOBuffered(width=len(o.payload), depth=QUEUE)
-            is_mine = Cat(opcode == kind.opcode for kind in kinds_of(unit)).any()
+            is_mine = Cat(opcode == kind.opcode for kind in kinds_of(unit, self.engine)).any()
             m.d.sync += mine[unit].eq(is_mine)
+            someones.append(is_mine)
             room.append(~is_mine | queue.w_rdy)
             # The first instruction takes its tokens, once it has been there for a cycle, and is offered from the next one on.
             seen, offered, takes, took, popped = Signal(), Signal(), Signal(), Signal(), Signal()
@@ -162,7 +158,7 @@ class Dispatch(wiring.Component):
                 if giver != unit:
                     tokens[giver, unit].count(m, given[giver, unit], took & wait[giver])
         m.d.sync += [
-            decoded.eq(self.i.valid & ~self.i.ready), known.eq(opcode < len(INSTRUCTIONS)), fits.eq(Cat(room).all()),
+            decoded.eq(self.i.valid & ~self.i.ready), known.eq(Cat(someones).any()), fits.eq(Cat(room).all()),
         ]  # fmt: skip
         m.d.comb += [self.i.ready.eq(decoded & fits), self.unknown.eq(decoded & ~known)]
         return m

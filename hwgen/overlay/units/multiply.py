@@ -190,19 +190,19 @@ class MultiplyUnit(wiring.Component):
         flags = data.StructLayout({"valid": 1, "zero": 1, "done": 1, "signal": 4, "entry": entry.shape()})
         late = Cat(go & emit, zero, ends, i.signal, entry)
         wait = LATENCY + latency(e)
-        soon = data.View(flags, delayed(m, late, wait - SUMS_LATENCY - 1, "soon"))
+        sooner = data.View(flags, delayed(m, late, wait - SUMS_LATENCY - 2, "sooner"))
+        soon = data.View(flags, delayed(m, sooner.as_value(), 1, "soon"))
         read = data.View(flags, delayed(m, soon.as_value(), 1, "read"))
         now = data.View(flags, delayed(m, read.as_value(), SUMS_LATENCY, "sum"))
         written = Signal(flags)
         m.d.comb += self.read_entry.eq(read.entry)
         m.d.sync += written.eq(now)
         for bank in range(BANKS):
-            reads, writes = Signal(name=f"reads_{bank}"), Signal(name=f"writes_{bank}")
             m.d.sync += [
-                reads.eq(soon.valid & ~soon.zero & (soon.entry[0] == bank)),
-                writes.eq(now.valid & (now.entry[0] == bank)),
+                self.soon[bank].eq(sooner.valid & ~sooner.zero & (sooner.entry[0] == bank)),
+                self.read[bank].eq(self.soon[bank]),
+                self.write[bank].eq(now.valid & (now.entry[0] == bank)),
             ]
-            m.d.comb += [self.read[bank].eq(reads), self.write[bank].eq(writes)]
         for total, old, new in zip(self.write_data, self.read_data, array.sums, strict=True):
             register = Signal.like(total, name="total", reset_less=True)
             m.d.sync += register.eq(Mux(now.zero, 0, old) + new)

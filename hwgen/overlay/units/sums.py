@@ -20,14 +20,14 @@ def array_side(engine: Engine) -> dict[str, wiring.Member]:
     """Members of the unit that makes sums."""
     word, entry = _word(engine), range(engine.sums)
     return {
-        "read": Out(BANKS), "read_entry": Out(entry), "read_data": In(word),
+        "soon": Out(BANKS), "read": Out(BANKS), "read_entry": Out(entry), "read_data": In(word),
         "write": Out(BANKS), "write_entry": Out(entry), "write_data": Out(word),
     }  # fmt: skip
 
 
 def vector_side(engine: Engine) -> dict[str, wiring.Member]:
     """Members of the unit that uses them."""
-    return {"valid": Out(1), "ready": In(1), "entry": Out(range(engine.sums)), "data": In(_word(engine))}
+    return {"free": In(BANKS), "valid": Out(1), "entry": Out(range(engine.sums)), "data": In(_word(engine))}
 
 
 def _word(engine: Engine) -> data.ArrayLayout:
@@ -41,9 +41,11 @@ class SumsMemory(wiring.Component):
 
     Members
     -------
+    soon : banks that the array reads in the next cycle
     read, read_entry, read_data : of the array: from which bank, if any; data ``LATENCY`` cycles later
     write, write_entry, write_data : of the array: to which bank
-    valid, ready, entry, data : reads of the vector unit; data ``LATENCY`` cycles after valid and ready
+    free : banks that the vector unit may read in the next cycle
+    valid, entry, data : its reads; data ``LATENCY`` cycles later
     """
 
     def __init__(self, engine: Engine):
@@ -56,7 +58,7 @@ class SumsMemory(wiring.Component):
         word = self.data.shape()
         found = []
         array_bank, vector_bank = self.read_entry[0], self.entry[0]
-        m.d.comb += self.ready.eq(~Mux(vector_bank, self.read[1], self.read[0]))
+        m.d.comb += self.free.eq(~self.soon)
         for bank in range(BANKS):
             m.submodules[f"bank_{bank}"] = memory = Memory(shape=word, depth=self.engine.sums // 2, init=[], attrs=UNCHECKED)
             read, write = memory.read_port(), memory.write_port()

@@ -81,11 +81,11 @@ class OverlayEngine(wiring.Component):
                 m.d.comb += [scratchpad.valid.eq(1), scratchpad.access.eq(client.payload)]
             free = free & ~client.valid
         m.d.comb += load.clear.eq(~vector.soon)
-        for name in ("read", "read_entry", "write", "write_entry", "write_data"):
+        for name in ("soon", "read", "read_entry", "write", "write_entry", "write_data"):
             m.d.comb += getattr(sums, name).eq(getattr(multiply, name))
         for name in ("valid", "entry"):
             m.d.comb += getattr(sums, name).eq(getattr(vector, name))
-        m.d.comb += [multiply.read_data.eq(sums.read_data), vector.ready.eq(sums.ready), vector.data.eq(sums.data)]
+        m.d.comb += [multiply.read_data.eq(sums.read_data), vector.free.eq(sums.free), vector.data.eq(sums.data)]
 
         ended = Signal()  # the End has been met
         m.d.comb += [

@@ -1,5 +1,7 @@
-"""The vector unit: requantising, tables, pooling."""
+"""The vector unit: requantising, tables, pooling, softmax."""
 
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from amaranth import Cat, Module, Mux, Signal, signed
@@ -7,20 +9,22 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..engine import Engine
-from ..isa import OPCODE, Combine, Drain, Instruction, Pool
+from ..isa import OPCODE, Combine, Drain, Instruction, Pool, Softmax, Unit
 from .combine import CombineUnit
 from .drain import DrainUnit, scales_side
 from .pool import PoolUnit
+from .softmax import SoftmaxUnit
 from .sums import vector_side
-from .words import Finished, Target, chunk, first_bytes, instructions, port_signature
+from .words import Finished, Target, chunk, first_bytes, instructions, kinds_of, port_signature
 
 __all__ = ["VectorUnit"]
 
+_Part = DrainUnit | CombineUnit | PoolUnit | SoftmaxUnit
 MOST = 31  #: results on their way: not more than cycles from a beginning to a result
 
 
 class VectorUnit(wiring.Component):
-    """One of three parts works at a time; what they make goes to the scratchpad as it comes.
+    """One of the parts works at a time; what they make goes to the scratchpad as it comes.
 
     An instruction begins when the results of the one before are written; requantising while those of another requantising are.
 
@@ -30,7 +34,7 @@ class VectorUnit(wiring.Component):
     finished : their ends
     soon : there is an access in the next cycle
     port, x : accesses of the scratchpad, which are taken at once; bytes ``PORT_LATENCY`` cycles after an access
-    valid, ready, entry, data : of the memory of sums
+    free, valid, entry, data : of the memory of sums
     mults_address, mults, offsets_address, offsets : see :class:`~hwgen.overlay.units.drain.DrainUnit`
     write, write_entry, write_data : of the tables
     """
@@ -39,7 +43,7 @@ class VectorUnit(wiring.Component):
         self.engine = engine
         super().__init__(
             {
-                "i": In(instructions(Drain, Combine, Pool)),
+                "i": In(instructions(*kinds_of(Unit.VECTOR, engine))),
                 "finished": Out(Finished()),
                 "port": Out(port_signature(engine, always_ready=True)),
                 "soon": Out(1),
@@ -58,7 +62,13 @@ class VectorUnit(wiring.Component):
         m.submodules.drain = drain = DrainUnit(e)
         m.submodules.combine = combine = CombineUnit(e)
         m.submodules.pool = pool = PoolUnit(e)
-        parts: dict[type[Instruction], DrainUnit | CombineUnit | PoolUnit] = {Drain: drain, Combine: combine, Pool: pool}
+        parts: dict[type[Instruction], _Part] = {Drain: drain, Combine: combine, Pool: pool}
+        reads: list[CombineUnit | PoolUnit | SoftmaxUnit] = [combine, pool]
+        tables: list[CombineUnit | SoftmaxUnit] = [combine]
+        if e.softmax:
+            m.submodules.softmax = parts[Softmax] = softmax = SoftmaxUnit(e)
+            reads.append(softmax)
+            tables.append(softmax)
 
         # Which part goes on. All results of another one are written before.
         there = Signal(range(MOST + 1))  # results on their way
@@ -84,29 +94,32 @@ class VectorUnit(wiring.Component):
         # Results are written as they come; meanwhile nothing is read.
         result = data.StructLayout({"target": Target(e), "data": chunk(1, e.lanes)})
         come = [Mux(part.results.valid, Cat(part.results.target, part.results.data), 0) for part in parts.values()]
-        out = data.View(result, come[0] | come[1] | come[2])
+        out = data.View(result, reduce(or_, come))
         port = self.port.payload
+        address = reads[-1].address
+        for part in reads[-2::-1]:
+            address = Mux(part.valid, part.address, address)
         m.d.comb += [
             written.eq(Cat(part.results.valid for part in parts.values()).any()),
             pool.ready.eq(~pool.results.valid),
-            combine.x.eq(self.x),
-            pool.x.eq(self.x),
-            self.soon.eq(written | combine.valid | pool.valid),
+            *(part.x.eq(self.x) for part in reads),
+            self.soon.eq(written | Cat(part.valid for part in reads).any()),
         ]
         m.d.sync += [
             self.port.valid.eq(self.soon),
             port.write.eq(written),
-            port.address.eq(Mux(written, out.target.address, Mux(combine.valid, combine.address, pool.address))),
+            port.address.eq(Mux(written, out.target.address, address)),
             port.mask.eq(first_bytes(out.target.count, e.banks)),
             *(a.eq(b) for a, b in zip(port.data, out.data, strict=False)),
             there.eq(there + issued - written),
             self.finished.done.eq(written & out.target.ends),
             self.finished.signal.eq(out.target.signal),
         ]
-        for name in ("ready", "data", "mults", "offsets"):
+        for name in ("free", "data", "mults", "offsets"):
             m.d.comb += getattr(drain, name).eq(getattr(self, name))
         for name in ("valid", "entry", "mults_address", "offsets_address"):
             m.d.comb += getattr(self, name).eq(getattr(drain, name))
-        for name in ("write", "write_entry", "write_data"):
-            m.d.comb += getattr(combine, name).eq(getattr(self, name))
+        for part in tables:
+            for name in ("write", "write_entry", "write_data"):
+                m.d.comb += getattr(part, name).eq(getattr(self, name))
         return m

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Out
 
 from ..engine import Engine
-from ..isa import OPCODE, Instruction, layout
+from ..isa import INSTRUCTIONS, OPCODE, Instruction, Softmax, Unit, layout
 
 __all__ = [
     "UNCHECKED",
@@ -19,6 +19,7 @@ __all__ = [
     "first_bytes",
     "instruction_layout",
     "instructions",
+    "kinds_of",
     "port_signature",
     "rest",
 ]
@@ -34,6 +35,11 @@ def instruction_layout(kind: type[Instruction]) -> data.StructLayout:
 def instructions(*kinds: type[Instruction]) -> stream.Signature:
     """A stream of instructions of a unit: the bits of its longest kind, the opcode lowest."""
     return stream.Signature(unsigned(OPCODE + max(instruction_layout(kind).size for kind in kinds)))
+
+
+def kinds_of(unit: Unit, engine: Engine) -> tuple[type[Instruction], ...]:
+    """What a unit carries out."""
+    return tuple(kind for kind in INSTRUCTIONS if kind.unit == unit and (kind is not Softmax or engine.softmax))
 
 
 def fields_of(kind: type[Instruction], word: Value) -> data.View:
