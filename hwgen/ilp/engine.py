@@ -168,8 +168,8 @@ def _shortages(problem: Problem) -> tuple[Shortage, ...]:
     """Resources of which every choice takes too much; as many multipliers as can be are DSPs."""
     least: dict[str, int] = {}
     for shape in problem.shapes:
-        soft = max(0, shape.multipliers - problem.budget.dsp)
         for own, banks in zip(shape.resources, shape.banks, strict=True):
+            soft = max(0, shape.multipliers + own.dsp - problem.budget.dsp)
             for pad in problem.scratchpads:
                 for r in RESOURCES if banks in pad else ():
                     needed = getattr(own, r) + getattr(pad[banks], r) + soft * getattr(problem.soft, r)

@@ -9,7 +9,7 @@ from ..cost import Memories, Resources
 from ..errors import HwgenError
 from ..graph import AveragePool, Conv, GlobalAveragePool, Graph, Linear, MatMul, Softmax
 from ..ilp.engine import Layer, Network, Problem, Room, Shape, Solution
-from .engine import Engine, banks_of
+from .engine import LANE_DSPS, Engine, banks_of
 from .places import Placed, unplaced
 from .resources import SOFT, constants, image_resources, logic, scratchpad_resources
 from .schedule import arrangement, groups, schedule
@@ -94,7 +94,7 @@ def candidates(
     engines = [
         (a, engine)
         for a, (r, c) in enumerate(zip(rows.tolist(), columns.tolist(), strict=True))
-        for engine in _with_memories(graphs, r, c, int(least[a]), limits)
+        for engine in _with_memories(graphs, r, c, int(least[a]), limits, budget.dsp)
     ]
     arrays, made = np.array([a for a, _ in engines]), [engine for _, engine in engines]
     banks = [tuple(banks_of(e.rows, e.columns, e.lanes, bus) for bus in limits.buses) for e in made]
@@ -167,7 +167,7 @@ def _undominated(works: Sequence[Sequence[Work]], rows: np.ndarray, columns: np.
     return np.flatnonzero(kept)
 
 
-def _with_memories(graphs: Sequence[Graph], rows: int, columns: int, least: int, limits: Limits) -> Iterator[Engine]:
+def _with_memories(graphs: Sequence[Graph], rows: int, columns: int, least: int, limits: Limits, dsps: int) -> Iterator[Engine]:
     """Engines of an array: weights for twice the largest part, so that the next one comes meanwhile, or for just one."""
     entries, scales, positions = 1, 1, 1
     softmax = any(isinstance(node, Softmax) for graph in graphs for node in graph.nodes)
@@ -196,7 +196,8 @@ def _with_memories(graphs: Sequence[Graph], rows: int, columns: int, least: int,
             for held in (sums, sums // 2) if sums // 2 >= 8 * rows else (sums,):
                 yield Engine(
                     rows=rows, columns=columns, taps=min(TAPS, rows), lanes=lanes, digit=16, bus=limits.buses[0],
-                    scratchpad=LARGEST, weights=depth, sums=held, scales=each, softmax=softmax,
+                    scratchpad=LARGEST, weights=depth, sums=held, scales=each, soft_lanes=lanes * LANE_DSPS > dsps,
+                    softmax=softmax,
                 )  # fmt: skip
 
 

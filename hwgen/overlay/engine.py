@@ -5,12 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..arith import IntType
-from ..templates.product import product_stages
+from ..templates.product import DSP_STAGES, product_stages
 from .isa import Place
 
-__all__ = ["SINGLE_PORT", "SUM_BITS", "Engine", "banks_of"]
+__all__ = ["LANE_DSPS", "SINGLE_PORT", "SUM_BITS", "Engine", "banks_of"]
 
 SUM_BITS = 32  #: of a sum
+LANE_DSPS = 2  #: of a lane's multiplier
 SINGLE_PORT = 1 << 16  #: bytes of a sequential engine's scratchpad at most, and of its external memory
 
 
@@ -45,6 +46,8 @@ class Engine:
         Bits of a multiplier that a lane's requantiser takes in a cycle: 8 or 16.
     soft
         How many of the multipliers are made of LUTs instead of DSPs.
+    soft_lanes
+        Whether the lanes' multipliers are made of LUTs too, instead of ``LANE_DSPS`` DSPs each.
     softmax
         Whether the vector unit has datapaths for it, one for each lane.
     sequential
@@ -62,6 +65,7 @@ class Engine:
     bus: int = 8
     digit: int = 8
     soft: int = 0
+    soft_lanes: bool = False
     softmax: bool = False
     sequential: bool = False
 
@@ -150,7 +154,7 @@ class Engine:
     @property
     def drain_latency(self) -> int:
         """Cycles from a lot's last step to its result: scales and sums, the multiplier, sum, and seven for rounding."""
-        return 4 + product_stages(IntType(self.digit, False)) + 8
+        return 4 + (product_stages(IntType(self.digit, False)) if self.soft_lanes else DSP_STAGES) + 8
 
     def place(self, shift: int, steps: int) -> int:
         """Where the binary point of a Drain lies; one of ``isa.PLACES``."""

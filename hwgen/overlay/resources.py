@@ -3,7 +3,7 @@
 from ..arith import IntType
 from ..cost import Memories, Resources
 from ..templates.product import product_resources
-from .engine import SUM_BITS, Engine, banks_of
+from .engine import LANE_DSPS, SUM_BITS, Engine, banks_of
 from .exact import MULT_BITS
 from .units.memory import BANK
 from .units.top import BLOCK
@@ -36,7 +36,11 @@ def logic(engine: Engine, bus: int) -> Resources:
     if engine.softmax:
         for name, (alone, each, square) in SHARES.items():
             found[name] += alone + lanes * each + lanes**2 * square
-    return Resources(**{name: round(n) for name, n in found.items()})
+    made = Resources(**{name: round(n) for name, n in found.items()})
+    if engine.soft_lanes:
+        product = product_resources(IntType(SUM_BITS), IntType(engine.digit, False))
+        return made + Resources(lut=lanes * product.lut, ff=lanes * product.ff)
+    return made + Resources(dsp=lanes * LANE_DSPS)
 
 
 def constants(engine: Engine, memories: Memories) -> Resources:

@@ -1,11 +1,14 @@
-"""A multiplier made of look-up tables and carry chains: what a DSP block does, where none is left."""
+"""Multipliers with registers between their steps: of DSP blocks, and of look-up tables and carry chains where none is left."""
 
-from amaranth import Module, Signal, Value, signed
+from amaranth import Module, Shape, Signal, Value, signed
 
 from ..arith import IntType
 from ..cost import Resources
 
-__all__ = ["product_resources", "product_stages", "soft_product"]
+__all__ = ["DSP_STAGES", "dsp_product", "product_resources", "product_stages", "soft_product"]
+
+DSP_BITS = 18  #: of an operand, signed
+DSP_STAGES = 3  #: registers from the operands to a product of two DSPs: before them, behind them, behind the sum
 
 
 def _levels(bits: int) -> list[list[tuple[int, int]]]:
@@ -40,6 +43,39 @@ def product_resources(operand: IntType, weight: IntType) -> Resources:
             if level == 0 or n > below:
                 lut += -(-(_width(operand, n) - below) // 2) * 2  # carry cells have two LUT4
     return Resources(lut=lut, ff=ff)
+
+
+def dsp_product(m: Module, operand: Value, weight: Value, name: str, stages: int) -> Signal:
+    """``operand · weight``, ``stages`` cycles later: signed, of as many bits as both together.
+
+    The first register, if there are two, holds the operands, the next one the product; both are in the DSP. An operand of more
+    bits than a DSP's takes two of these, and a sum.
+
+    Parameters
+    ----------
+    operand
+        Signed, up to 34 bits.
+    weight
+        Up to 18 bits with its sign.
+    stages
+        At least 1, and at least ``DSP_STAGES`` for two DSPs.
+    """
+
+    def register(value: Value, what: str, shape: Shape) -> Signal:
+        held = Signal(shape, name=f"{name}_{what}", reset_less=True)
+        m.d.sync += held.eq(value)
+        return held
+
+    whole = signed(len(operand) + len(weight))
+    cut = DSP_BITS - 1
+    parts: list[Value] = [operand] if len(operand) <= DSP_BITS else [operand[:cut], operand[cut:].as_signed()]
+    if stages > 1:
+        weight = register(weight, "weight", weight.shape())
+        parts = [register(part, f"operand_{k}", part.shape()) for k, part in enumerate(parts)]
+    products = [part * weight for part in parts]
+    for stage in range(stages - 2):
+        products = [register(product, f"product_{k}_{stage}", product.shape()) for k, product in enumerate(products)]
+    return register(sum(product << (k * cut) for k, product in enumerate(products)), "product", whole)
 
 
 def soft_product(m: Module, operand: Value, weight: Value, name: str) -> Signal:

@@ -22,9 +22,21 @@ from tests.shared_models import MODELS, needs_models
 
 SHAPES = {
     "4x4": Engine(rows=4, columns=4, lanes=2, taps=2, bus=8, scratchpad=2048, weights=512, sums=32, scales=64, softmax=True),
-    "3x5": Engine(rows=3, columns=5, lanes=4, bus=4, scratchpad=1000, weights=200, sums=16, scales=40),
+    "3x5": Engine(rows=3, columns=5, lanes=4, bus=4, soft_lanes=True, scratchpad=1000, weights=200, sums=16, scales=40),
     "9x1": Engine(rows=9, columns=1, lanes=1, taps=9, bus=4, scratchpad=528, weights=300, sums=2, scales=13, softmax=True),
-    "1x4": Engine(rows=1, columns=4, lanes=4, bus=16, taps=1, scratchpad=1 << 14, weights=2048, sums=8192, scales=4096),
+    "1x4": Engine(
+        rows=1,
+        columns=4,
+        lanes=4,
+        digit=16,
+        soft_lanes=True,
+        bus=16,
+        taps=1,
+        scratchpad=1 << 14,
+        weights=2048,
+        sums=8192,
+        scales=4096,
+    ),
     "5x3": Engine(
         rows=5, columns=3, lanes=8, bus=32, digit=16, soft=7, scratchpad=2048, weights=500, sums=64, scales=64, softmax=True
     ),

@@ -10,21 +10,24 @@ from hwgen.cost import Resources
 from hwgen.templates.depthwise import DepthwiseParams
 from hwgen.templates.mac import Weights
 from hwgen.templates.matrix_vector import MatrixVectorParams
-from hwgen.templates.product import product_resources, product_stages, soft_product
+from hwgen.templates.product import dsp_product, product_resources, product_stages, soft_product
 from hwgen.testing import NO_STALL, STALLS, run_streams
 
 
-def products(operand, weight, pairs, pause=0):
-    """What comes out for the pairs, one each enabled cycle; every ``pause``-th cycle is not enabled."""
+def products(operand, weight, pairs, pause=0, stages=0):
+    """What comes out for the pairs, one each enabled cycle; every ``pause``-th cycle is not enabled.
+
+    ``stages``: of multipliers made of DSPs.
+    """
     m = Module()
     enable, x, w = Signal(), Signal(operand.shape), Signal(weight.shape)
-    product = soft_product(m, x, w, "p")
+    product = dsp_product(m, x, w, "p", stages) if stages else soft_product(m, x, w, "p")
     assert len(product) >= operand.bits + weight.bits
-    found = []
+    found, wait = [], stages or product_stages(weight)
 
     async def bench(ctx):
         cycle = 0
-        for k in range(len(pairs) + product_stages(weight)):
+        for k in range(len(pairs) + wait):
             while pause and cycle % pause == 0:
                 ctx.set(enable, 0)
                 await ctx.tick()
@@ -41,7 +44,7 @@ def products(operand, weight, pairs, pause=0):
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
-    return found[product_stages(weight) :]
+    return found[wait:]
 
 
 @pytest.mark.parametrize("signs", list(itertools.product([True, False], repeat=2)))
@@ -64,6 +67,22 @@ def test_wide_operands_and_pauses(operand, weight):
     ]
     pairs = corners + random
     assert products(operand, weight, pairs, pause=3) == [a * b for a, b in pairs]
+
+
+@pytest.mark.parametrize(
+    ("operand", "weight", "stages"), [(8, 8, 1), (8, 8, 3), (18, 18, 2), (32, 8, 3), (32, 16, 3), (34, 17, 5)]
+)
+@pytest.mark.parametrize("signed", [True, False])
+def test_dsps(operand, weight, stages, signed):
+    operand, weight = IntType(operand, True), IntType(weight, signed)
+    corners = [
+        [*(around + k for around in (0, *(1 << n for n in range(t.bits - 1))) for k in (-1, 0, 1)), t.min, t.max]
+        for t in (operand, weight)
+    ]
+    pairs = [
+        (a, b) for a in corners[0] for b in corners[1] if operand.min <= a <= operand.max and weight.min <= b <= weight.max
+    ]
+    assert products(operand, weight, pairs, stages=stages) == [a * b for a, b in pairs]
 
 
 def test_cost():

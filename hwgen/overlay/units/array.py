@@ -7,7 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...arith import IntType
-from ...templates.product import product_stages, soft_product
+from ...templates.product import dsp_product, product_stages, soft_product
 from ..engine import SUM_BITS, Engine
 from .words import chunk
 
@@ -91,12 +91,7 @@ class MultiplierArray(wiring.Component):
         e = self.engine
         if number >= e.rows * e.columns - e.soft:
             return soft_product(m, x, weight, name)
-        value: Any = x * weight
-        for stage in range(product_stages(WEIGHT) if e.soft else 1):
-            register = Signal(signed(16), name=f"{name}_{stage}", reset_less=True)
-            m.d.sync += register.eq(value)
-            value = register
-        return value
+        return dsp_product(m, x, weight, name, product_stages(WEIGHT) if e.soft else 1)
 
 
 def _tree(m: Module, values: list[Signal], name: str) -> Any:

@@ -78,7 +78,7 @@ class DrainUnit(wiring.Component):
             take.eq(self.i.valid & self.i.ready),
             self.entry.eq(entry),
             self.mults_address.eq(scales),
-            self.offsets_address.eq(delayed(m, scales, START - SCALES_LATENCY + offset_wait(e.digit), "offsets")),
+            self.offsets_address.eq(delayed(m, scales, START - SCALES_LATENCY + offset_wait(e), "offsets")),
             self.issued.eq(go),
             loops.start.eq(take),
             loops.next.eq(go),
@@ -146,10 +146,10 @@ class DrainUnit(wiring.Component):
         place = d.shift - 2 - (e.digit // 4) * (d.steps - 1)
         rounding = Cat(place[:2], d.zero, (d.lo - d.zero)[:9], (d.hi - d.zero)[:9], d.lo, d.hi)
         rounding = data.View(Rounding(), delayed(m, rounding, START, "rounding"))
-        m.submodules.rules = rules = Rules(e.digit)
+        m.submodules.rules = rules = Rules(e)
         m.d.comb += rules.of_last_step.eq(rounding)
         for n in range(e.lanes):
-            lane = Lane(e.digit)
+            lane = Lane(e)
             m.submodules[f"lane_{n}"] = lane
             m.d.comb += [
                 lane.load.eq(load),
@@ -162,7 +162,7 @@ class DrainUnit(wiring.Component):
                 self.results.data[n].eq(lane.result),
             ]
         m.d.comb += [
-            self.results.valid.eq(delayed(m, last, latency(e.digit), "results")),
-            self.results.target.eq(data.View(Target(e), delayed(m, now, START + latency(e.digit), "target"))),
+            self.results.valid.eq(delayed(m, last, latency(e), "results")),
+            self.results.target.eq(data.View(Target(e), delayed(m, now, START + latency(e), "target"))),
         ]
         return m

@@ -7,8 +7,8 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...arith import IntType
-from ...templates.product import product_stages, soft_product
-from ..engine import SUM_BITS
+from ...templates.product import DSP_STAGES, dsp_product, product_stages, soft_product
+from ..engine import SUM_BITS, Engine
 from ..exact import MANTISSA, MULT_BITS, TOTAL_BITS
 from .words import delayed
 
@@ -37,14 +37,14 @@ class Rounding(data.StructLayout):
         super().__init__({"place": 2, "limits": LIMITS, "ends": ENDS})
 
 
-def latency(digit: int) -> int:
+def latency(engine: Engine) -> int:
     """Cycles from a word's last step to its result."""
-    return product_stages(IntType(digit, False)) + 1 + 7
+    return offset_wait(engine) + 1 + 7
 
 
-def offset_wait(digit: int) -> int:
-    """Cycles from a word's first step until its offset is added."""
-    return product_stages(IntType(digit, False))
+def offset_wait(engine: Engine) -> int:
+    """Cycles from a word's first step until its offset is added: those of the product."""
+    return product_stages(IntType(engine.digit, False)) if engine.soft_lanes else DSP_STAGES
 
 
 class Rules(wiring.Component):
@@ -56,13 +56,13 @@ class Rules(wiring.Component):
     place, limits, ends : for :class:`Lane`
     """
 
-    def __init__(self, digit: int):
-        self.digit = digit
+    def __init__(self, engine: Engine):
+        self.engine = engine
         super().__init__({"of_last_step": In(Rounding()), **{name: member.flip() for name, member in RULES.items()}})
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        first = product_stages(IntType(self.digit, False)) + 1
+        first = offset_wait(self.engine) + 1
         for wait, name, target in (
             (first, "place", self.place),
             (first + 5, "limits", self.limits),
@@ -74,12 +74,7 @@ class Rules(wiring.Component):
 
 
 class Lane(wiring.Component):
-    """One lane.
-
-    Parameters
-    ----------
-    digit
-        Bits of the multiplier that it takes in each step.
+    """One lane: in each step it takes ``engine.digit`` bits of the multiplier.
 
     Members
     -------
@@ -92,8 +87,8 @@ class Lane(wiring.Component):
     result : ``latency`` cycles after the last step
     """
 
-    def __init__(self, digit: int):
-        self.digit = digit
+    def __init__(self, engine: Engine):
+        self.engine = engine
         super().__init__(
             {
                 "load": In(1),
@@ -109,11 +104,14 @@ class Lane(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        digit, stages = self.digit, product_stages(IntType(self.digit, False))
+        digit, stages = self.engine.digit, offset_wait(self.engine)
         # The digits are the outputs of registers, so that their gates find room in the carry cells of the product.
         mult = Signal(MULT_BITS, reset_less=True)
         m.d.sync += mult.eq(Mux(self.load, self.mult, mult >> digit))
-        product = soft_product(m, self.sum, mult[:digit], "product")
+        if self.engine.soft_lanes:
+            product = soft_product(m, self.sum, mult[:digit], "product")
+        else:
+            product = dsp_product(m, self.sum, mult[:digit], "product", stages)
         begin, valid = delayed(m, self.begin, stages, "begin"), delayed(m, self.valid, stages, "valid")
 
         # The running sum moves down by a digit in each step; of what leaves it the highest bits are kept.
