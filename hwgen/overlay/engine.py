@@ -8,9 +8,10 @@ from ..arith import IntType
 from ..templates.product import DSP_STAGES, product_stages
 from .isa import Place
 
-__all__ = ["LANE_DSPS", "SINGLE_PORT", "SUM_BITS", "Engine", "banks_of"]
+__all__ = ["LANE_DSPS", "SINGLE_PORT", "SOFT_STAGES", "SUM_BITS", "Engine", "banks_of"]
 
 SUM_BITS = 32  #: of a sum
+SOFT_STAGES = 2  #: of a multiplier made of LUTs
 LANE_DSPS = 2  #: of a lane's multiplier
 SINGLE_PORT = 1 << 16  #: bytes of a sequential engine's scratchpad at most, and of its external memory
 
@@ -147,9 +148,14 @@ class Engine:
         return content.reshape(-1, group)[:, : share * size].reshape(-1, size)
 
     @property
+    def product_stages(self) -> int:
+        """Cycles from activations to products: a DSP alone takes one, two with a register before it, as one of LUTs does."""
+        return SOFT_STAGES if self.soft else 1
+
+    @property
     def array_latency(self) -> int:
         """Cycles from activations to sums: a register for them, one before the multipliers, product, adder tree."""
-        return 2 + (product_stages(IntType(8, True)) if self.soft else 1) + (self.rows - 1).bit_length()
+        return 2 + self.product_stages + (self.rows - 1).bit_length()
 
     @property
     def drain_latency(self) -> int:

@@ -3,7 +3,7 @@
 from ..arith import IntType
 from ..cost import Memories, Resources
 from ..templates.product import product_resources
-from .engine import LANE_DSPS, SUM_BITS, Engine, banks_of
+from .engine import LANE_DSPS, SOFT_STAGES, SUM_BITS, Engine, banks_of
 from .exact import MULT_BITS
 from .units.memory import BANK
 from .units.top import BLOCK
@@ -11,7 +11,7 @@ from .units.top import BLOCK
 __all__ = ["SOFT", "constants", "engine_resources", "image_resources", "logic", "scratchpad_resources"]
 
 SCALE_BITS, TABLE_BITS = (MULT_BITS, 64), 32  #: of entries of the memories of scales, of which there are two, and tables
-SOFT = product_resources(IntType(8, True), IntType(8, True))  #: of a multiplier made of LUTs
+SOFT = product_resources(IntType(8, True), IntType(8, True), SOFT_STAGES)  #: of a multiplier made of LUTs
 #: Look-up tables and flip-flops of logic: of every engine; for each lane, lane that has a column, column, multiplier, byte of
 #: the bus, and for the square of the scratchpad's banks (bytes are turned by as many). Least squares of relative errors over
 #: the engines of benchmarks/engine_resources.csv.

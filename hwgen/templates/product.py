@@ -30,15 +30,17 @@ def _width(operand: IntType, bits: int) -> int:
     return operand.bits + bits + (not operand.signed)
 
 
-def product_resources(operand: IntType, weight: IntType) -> Resources:
+def product_resources(operand: IntType, weight: IntType, stages: int | None = None) -> Resources:
     """Of one multiplier: each bit of each sum is one LUT4 of a carry chain, in which the gates of the first stage find room.
 
     A sum's bits below those that its upper part reaches cost no adder; nor does a part alone. A register for each bit.
+    ``stages``: as of :func:`soft_product`.
     """
     lut = ff = 0
-    for level, parts in enumerate(_levels(weight.bits)):
+    levels = _levels(weight.bits)
+    for level, parts in enumerate(levels):
         for _, n in parts:
-            ff += _width(operand, n)
+            ff += _width(operand, n) * _registered(level, levels, stages)
             below = 2**level if level else 0  # bits of the lower part that pass by
             if level == 0 or n > below:
                 lut += -(-(_width(operand, n) - below) // 2) * 2  # carry cells have two LUT4
@@ -78,7 +80,12 @@ def dsp_product(m: Module, operand: Value, weight: Value, name: str, stages: int
     return register(sum(product << (k * cut) for k, product in enumerate(products)), "product", whole)
 
 
-def soft_product(m: Module, operand: Value, weight: Value, name: str) -> Signal:
+def _registered(level: int, levels: list[list[tuple[int, int]]], stages: int | None) -> bool:
+    """Whether a register is behind the sums of a level."""
+    return stages is None or level < stages - 1 or level == len(levels) - 1
+
+
+def soft_product(m: Module, operand: Value, weight: Value, name: str, stages: int | None = None) -> Value:
     """``operand · weight``, ``product_stages`` cycles later: signed, of as many bits as both together.
 
     The weight's bits, two at a time, gate the operand (a carry cell's LUT4 adds two gated bits); the sums are added in pairs.
@@ -88,6 +95,8 @@ def soft_product(m: Module, operand: Value, weight: Value, name: str) -> Signal:
     ----------
     operand, weight
         Of any signedness; the operand's bits are gated, the weight's gate.
+    stages
+        Fewer cycles, at least 1: no registers between the last sums.
     """
     bits, width = len(weight), len(operand)
 
@@ -95,9 +104,12 @@ def soft_product(m: Module, operand: Value, weight: Value, name: str) -> Signal:
         masked = operand[:] & weight[k].replicate(width)
         return masked.as_signed() if operand.shape().signed else masked
 
-    def register(value: Value, low: int, n: int, stage: int) -> Signal:
+    levels = _levels(bits)
+
+    def held(value: Value, low: int, n: int, stage: int) -> Signal:
         part = Signal(signed(width + n + 1 - operand.shape().signed), name=f"{name}_{stage}_{low}", reset_less=True)
-        m.d.sync += part.eq(value)
+        domain = m.d.sync if _registered(stage, levels, stages) else m.d.comb
+        domain += part.eq(value)
         return part
 
     def pair(low: int, n: int) -> Value:
@@ -106,13 +118,12 @@ def soft_product(m: Module, operand: Value, weight: Value, name: str) -> Signal:
         below = gated(low) if n > 1 else 0
         return below - top if negative else below + top
 
-    levels = _levels(bits)
-    parts = [register(pair(low, n), low, n, 0) for low, n in levels[0]]
+    parts = [held(pair(low, n), low, n, 0) for low, n in levels[0]]
     for stage in range(1, len(levels)):
         sums = []
         for i, (low, n) in enumerate(levels[stage]):
             low_part, *high_part = parts[2 * i : 2 * i + 2]
             value = sum((high << 2**stage for high in high_part), low_part)
-            sums.append(register(value, low, n, stage))
+            sums.append(held(value, low, n, stage))
         parts = sums
     return parts[0]

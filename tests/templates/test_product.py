@@ -14,14 +14,11 @@ from hwgen.templates.product import dsp_product, product_resources, product_stag
 from hwgen.testing import NO_STALL, STALLS, run_streams
 
 
-def products(operand, weight, pairs, pause=0, stages=0):
-    """What comes out for the pairs, one each enabled cycle; every ``pause``-th cycle is not enabled.
-
-    ``stages``: of multipliers made of DSPs.
-    """
+def products(operand, weight, pairs, pause=0, stages=0, dsps=False):
+    """What comes out for the pairs, one each enabled cycle; every ``pause``-th cycle is not enabled."""
     m = Module()
     enable, x, w = Signal(), Signal(operand.shape), Signal(weight.shape)
-    product = dsp_product(m, x, w, "p", stages) if stages else soft_product(m, x, w, "p")
+    product = dsp_product(m, x, w, "p", stages) if dsps else soft_product(m, x, w, "p", stages or None)
     assert len(product) >= operand.bits + weight.bits
     found, wait = [], stages or product_stages(weight)
 
@@ -55,6 +52,13 @@ def test_every_pair(bits, signs):
     assert products(operand, weight, pairs) == [a * b for a, b in pairs]
 
 
+@pytest.mark.parametrize("stages", [1, 2])
+def test_fewer_stages(stages):
+    weight = IntType(6, True)
+    pairs = list(itertools.product(range(-8, 8), range(weight.min, weight.max + 1)))
+    assert products(IntType(4), weight, pairs, stages=stages) == [a * b for a, b in pairs]
+
+
 @pytest.mark.parametrize(("operand", "weight"), [((8, True), (8, True)), ((8, False), (9, True)), ((9, True), (8, True))])
 def test_wide_operands_and_pauses(operand, weight):
     operand, weight = IntType(*operand), IntType(*weight)
@@ -82,7 +86,7 @@ def test_dsps(operand, weight, stages, signed):
     pairs = [
         (a, b) for a in corners[0] for b in corners[1] if operand.min <= a <= operand.max and weight.min <= b <= weight.max
     ]
-    assert products(operand, weight, pairs, stages=stages) == [a * b for a, b in pairs]
+    assert products(operand, weight, pairs, stages=stages, dsps=True) == [a * b for a, b in pairs]
 
 
 def test_cost():

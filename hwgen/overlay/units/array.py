@@ -6,14 +6,11 @@ from amaranth import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...arith import IntType
-from ...templates.product import dsp_product, product_stages, soft_product
+from ...templates.product import dsp_product, soft_product
 from ..engine import SUM_BITS, Engine
 from .words import chunk
 
 __all__ = ["MultiplierArray", "latency"]
-
-WEIGHT = IntType(8, True)
 
 
 def _levels(engine: Engine) -> int:
@@ -22,7 +19,7 @@ def _levels(engine: Engine) -> int:
 
 def latency(engine: Engine) -> int:
     """Cycles from activations to sums: a register for them, one before the multipliers, product, adder tree."""
-    return 2 + (product_stages(WEIGHT) if engine.soft else 1) + _levels(engine)
+    return 2 + engine.product_stages + _levels(engine)
 
 
 class MultiplierArray(wiring.Component):
@@ -90,8 +87,8 @@ class MultiplierArray(wiring.Component):
         """The last ``soft`` ones are made of LUTs."""
         e = self.engine
         if number >= e.rows * e.columns - e.soft:
-            return soft_product(m, x, weight, name)
-        return dsp_product(m, x, weight, name, product_stages(WEIGHT) if e.soft else 1)
+            return soft_product(m, x, weight, name, e.product_stages)
+        return dsp_product(m, x, weight, name, e.product_stages)
 
 
 def _tree(m: Module, values: list[Signal], name: str) -> Any:
