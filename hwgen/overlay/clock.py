@@ -13,12 +13,13 @@ from .loading import REQUEST, Loading, Reads
 from .small.timing import spans as sequential_spans
 from .timing import GAP, MemoryTiming
 from .units.axi import BURST
-from .units.fetch import DEPTH, QUEUE
+from .units.fetch import BURSTS, DEPTH, QUEUE
 from .units.scratchpad import LATENCY
 from .units.softmax import cycles as softmax_cycles
 
 __all__ = ["predict", "spans"]
 
+CAME = 3  #: from a request's last beat to the next request that waits for it
 ROOM = 3  #: from an instruction that leaves the program's queue to a request for the next ones
 SENT = 4  #: from an instruction's last beat to its way into a unit's queue
 DECODED = 4  #: from there until the unit takes it
@@ -51,6 +52,7 @@ class _Clock:
         self.program, self.engine, self.memory = program, engine, memory
         self.beats = max(1, WORD // engine.bus)  # of an instruction
         self.fetched, self.asked = 0, 0  # beats of the program that have been asked for; when the last ones were
+        self.requests, self.answered = 0, list[int]()  # of the program; when each one's last beat has come
         self.come: list[int] = []  # when each instruction has come
         self.dispatched: list[int] = []  # when each goes to its unit
         self.order = {unit: [n for n, i in enumerate(program) if i.unit == unit] for unit in Unit}
@@ -103,13 +105,17 @@ class _Clock:
         gone = -(-(self.fetched + BURST - DEPTH * self.beats) // self.beats)  # instructions that must have left
         if gone > len(self.dispatched):
             return None
-        return max(self.asked + REQUEST, self.dispatched[gone - 1] + ROOM if gone > 0 else 0)
+        earlier = self.requests - BURSTS  # the request that must have come
+        if earlier >= len(self.answered):
+            return None
+        come = self.answered[earlier] + CAME if earlier >= 0 else 0
+        return max(self.asked + REQUEST, come, self.dispatched[gone - 1] + ROOM if gone > 0 else 0)
 
     def _fetch(self, cycle: int) -> None:
         """Ask for the next instructions."""
         count = min(BURST, self.beats * len(self.program) - self.fetched)
         self.reads.ask(cycle, _Words(self, self.fetched, count))
-        self.fetched, self.asked = self.fetched + count, cycle
+        self.fetched, self.asked, self.requests = self.fetched + count, cycle, self.requests + 1
 
     def _when_dispatch(self) -> int | None:
         """When the next instruction has come and its unit's queue has room."""
@@ -250,7 +256,8 @@ class _Words:
         for beat in range(self.count):
             if (self.begin + beat + 1) % clock.beats == 0:
                 clock.come.append(first + clock.memory.cycles(beat + 1) - 1)
-        return first + clock.memory.cycles(self.count) - 1
+        clock.answered.append(first + clock.memory.cycles(self.count) - 1)
+        return clock.answered[-1]
 
 
 def _shared(results: int, reads: int, latency: int) -> int:

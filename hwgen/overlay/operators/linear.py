@@ -55,13 +55,10 @@ class WeightedSums:
                         yield band.y + band.height
             return
         for band, number in self._order(target):
-            new = number == len(self.starts)
-            if new:
-                weights = self._weights(number)
             if number == 0:
                 arrive(_rows_for(self.node, band, source))
-            if new:
-                self.starts.append((weights, load_scales(self.w, self.node, self.scales[number])))
+            if number == len(self.starts):
+                self.starts.append((self._weights(number), load_scales(self.w, self.node, self.scales[number])))
                 if number == 0:
                     borders()
             self._band(number, band)

@@ -12,11 +12,12 @@ from ..isa import OPCODE, WORD, Unit
 from .axi import BURST, FETCH, Manager, burst
 from .words import Finished, instructions, kinds_of
 
-__all__ = ["COUNT", "Dispatch", "Fetch"]
+__all__ = ["BURSTS", "COUNT", "Dispatch", "Fetch"]
 
 COUNT = 24  #: bits of the number of a program's instructions
 TOKENS = 16  #: bits of a number of tokens
 DEPTH = 16  #: instructions fetched ahead
+BURSTS = 2  #: of them under way, at most: with more the first loads would wait for instructions that nothing wants yet
 QUEUE = 8  #: instructions that wait for a unit
 
 
@@ -77,7 +78,10 @@ class Fetch(wiring.Component):
             coming.eq(coming + Mux(asked, length, 0) - comes),
         ]
         with m.If(~offered):
-            m.d.sync += [length.eq(burst(address, left, e)), offered.eq((left != 0) & (room >= BURST))]
+            m.d.sync += [
+                length.eq(burst(address, left, e)),
+                offered.eq((left != 0) & (room >= BURST) & (coming <= (BURSTS - 1) * BURST)),
+            ]
         with m.Elif(self.ar.ready):
             m.d.sync += offered.eq(0)
         with m.If(self.start):
