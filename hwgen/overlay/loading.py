@@ -15,7 +15,8 @@ from .units.load import AHEAD
 __all__ = ["REQUEST", "Answer", "Loading", "Reads"]
 
 OUTSTANDING = 16  #: requests that the memory takes before it has answered the first
-REQUEST = 2  #: cycles from a request to the next one of the same unit
+REQUEST = 2  #: cycles from a request for instructions to the next one
+BURST_AFTER = 3  #: from a request of a load to its next one
 ASKING = 2  #: from a load to its first request
 PUTTING = 3  #: from a load, or the last byte of the one before, to its first byte, at least
 DONE = 2  #: from its last byte to its end
@@ -102,7 +103,7 @@ class Loading:
     def take(self, number: int, i: Load | Fill, cycle: int) -> None:
         """An instruction is taken."""
         job = _Job(number, i, cycle)
-        self.free, self.asked = cycle + 1, cycle + ASKING - REQUEST
+        self.free, self.asked = cycle + 1, cycle + ASKING - BURST_AFTER
         if isinstance(i, Load):
             for row in range(i.rows):
                 first, beats = (i.external + row * i.external_step) // self.engine.bus, -(-i.size // self.engine.bus)
@@ -122,12 +123,12 @@ class Loading:
 
     def when_asked(self) -> int | None:
         """When the next request is made."""
-        return self.asked + REQUEST if self.bursts else None
+        return self.asked + BURST_AFTER if self.bursts else None
 
     def ask(self, cycle: int) -> None:
         """The next request is made."""
         self.reads.ask(cycle, _Burst(self, self.jobs[-1], self.bursts.pop()))
-        self.asked, self.free = cycle, cycle + 1
+        self.asked, self.free = cycle, cycle + 2
 
     def when_filled(self) -> int | None:
         """When the last byte of the Fill whose turn it is has been put."""

@@ -23,8 +23,8 @@ from .units.top import OverlayEngine
 
 __all__ = ["Image", "ResidentParams"]
 
-BEFORE, AFTER = 3, 2  #: cycles from the last input word to the program's start, and from its end to the first output's address
-EACH = READ + 2  #: cycles of an output word
+BEFORE, AFTER = 4, 2  #: cycles from the last input word to the program's start, and from its end to the first output's address
+EACH = READ + 3  #: cycles of an output word
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -168,15 +168,22 @@ class Resident(wiring.Component):
         there, back = (self._places(m, region, name) for region, name in ((p.input, "put"), (p.output, "get")))
         self._put(m, memory, there)
         waited = Signal(range(EACH))
+        words = p.inputs[0].words
+        left, last = Signal(range(words), init=words - 1), Signal(init=words == 1)  # words of the frame after this one
         start = Signal(2, init=2)  # of a frame; after a reset a cycle later, as the loops must know their counts before
         m.d.comb += [there.start.eq(start[0]), back.start.eq(start[0])]
         m.d.sync += start.eq(start >> 1)
         with m.FSM():
             with m.State("in"):
                 m.d.comb += self.i.ready.eq(start == 0)
-                with m.If(self.i.valid & self.i.ready & there.inner[-1]):
-                    m.next = "begin"
-            with m.State("begin"):  # the last word is being written
+                with m.If(self.i.valid & self.i.ready):
+                    m.d.sync += [left.eq(left - 1), last.eq(left == 1)]
+                    with m.If(last):
+                        m.next = "put"
+            with m.State("put"):  # the last word is held
+                m.d.sync += [left.eq(words - 1), last.eq(words == 1)]
+                m.next = "begin"
+            with m.State("begin"):  # it is being written
                 m.next = "start"
             with m.State("start"):
                 m.d.comb += engine.start.eq(1)
@@ -185,16 +192,19 @@ class Resident(wiring.Component):
                 m.next = "read"
             with m.State("read"):
                 m.d.sync += waited.eq(waited + 1)
-                with m.If(waited == EACH - 2):
+                with m.If(waited == EACH - 3):
                     m.d.sync += waited.eq(0)
                     m.next = "out"
             with m.State("out"):
-                m.d.comb += [self.o.valid.eq(1), back.next.eq(self.o.ready)]
+                m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
-                    m.next = "read"
-                    with m.If(back.inner[-1]):
-                        m.d.sync += start.eq(1)
-                        m.next = "in"
+                    m.next = "next"
+            with m.State("next"):
+                m.d.comb += back.next.eq(1)
+                m.next = "read"
+                with m.If(back.inner[-1]):
+                    m.d.sync += start.eq(1)
+                    m.next = "in"
         self._get(m, memory, back)
         return m
 
@@ -218,13 +228,18 @@ class Resident(wiring.Component):
         p = self.params
         lanes, bus, shift = p.inputs[0].lanes, p.engine.bus, self._shift()
         address = there.address[0]
-        elements = [Value.cast(element) ^ (0x80 if p.input.less else 0) for element in self.i.payload]
+        elements = Signal(8 * lanes, reset_less=True)  # held for a cycle: who sends them is far away
+        there_is = Signal()
+        m.d.sync += [
+            there_is.eq(self.i.valid & self.i.ready),
+            elements.eq(Cat(Value.cast(element) ^ (0x80 if p.input.less else 0) for element in self.i.payload)),
+        ]
         m.d.comb += [
-            memory.put.valid.eq(self.i.valid & self.i.ready),
+            memory.put.valid.eq(there_is),
             memory.put.payload.place.eq(address >> shift),
-            memory.put.payload.data.eq(Cat(elements).replicate(bus // lanes)),
+            memory.put.payload.data.eq(elements.replicate(bus // lanes)),
             memory.put.payload.strobe.eq(((1 << lanes) - 1) << address[:shift]),
-            there.next.eq(self.i.valid & self.i.ready),
+            there.next.eq(there_is),
         ]
 
     def _get(self, m: Module, memory: OnChipMemory, back: Loops) -> None:

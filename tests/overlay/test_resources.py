@@ -14,8 +14,8 @@ def test_beside_synthesis(engine):
     assert predicted.dsp == measured.dsp
     # Of 16,384 entries, in blocks of 2 bits, yosys finds bits that are not used.
     assert predicted.bram == measured.bram + (6 if engine.weights == 16384 else 0)
-    assert predicted.lut == pytest.approx(measured.lut, rel=0.06)
-    assert predicted.ff == pytest.approx(measured.ff, rel=0.06)
+    assert predicted.lut == pytest.approx(measured.lut, rel=0.04)
+    assert predicted.ff == pytest.approx(measured.ff, rel=0.04)
 
 
 def test_memories_on_chip():

@@ -90,8 +90,8 @@ class DrainUnit(wiring.Component):
         ]
         with m.If(step != 0):
             m.d.sync += step.eq(step - 1)
-        bank = Mux(take, new.sums[0], entry[0] ^ read)  # of the entry in the next cycle
-        with m.If(take):
+        bank = Mux(idle, new.sums[0], entry[0] ^ read)  # of the entry in the next cycle
+        with m.If(idle):  # whether there is an instruction or not
             m.d.sync += [d.eq(new), single.eq(new.steps == 1), entry.eq(new.sums), scales.eq(first_scales)]
         with m.Elif(read):
             m.d.sync += entry.eq(entry + 1)

@@ -68,7 +68,7 @@ class LoadUnit(wiring.Component):
         e = self.engine
         beat = e.bus.bit_length() - 1
         new = fields_of(Load, self.i.payload)
-        active, offered = Signal(), Signal()
+        active, offered, taken = Signal(), Signal(), Signal()  # taken: the burst has been, in the cycle before
         address, following, left, rows = Signal(32), Signal(32), Signal(20), Signal(12)  # left: beats of the row
         beats, step = Signal(20), Signal(signed(24))
         length, row_ends, last_row = Signal(range(BURST + 1)), Signal(), Signal()
@@ -92,7 +92,7 @@ class LoadUnit(wiring.Component):
             m.d.sync += [address.eq(first), left.eq(needed), beats.eq(needed), step.eq(new.external_step), rows.eq(new.rows)]
             m.d.sync += [following.eq(first + new.external_step), active.eq(self.i.valid & self.i.ready & is_load)]
         # A burst is reckoned in one cycle, and offered from the next one on.
-        with m.If(~offered):
+        with m.If(~offered & ~taken):
             m.d.sync += [
                 length.eq(burst(address, left, e)),
                 row_ends.eq(left <= until_boundary(address, e)),
@@ -101,6 +101,8 @@ class LoadUnit(wiring.Component):
             m.d.sync += offered.eq(active)
         with m.Elif(self.ar.ready):
             m.d.sync += offered.eq(0)
+        m.d.sync += taken.eq(offered & self.ar.ready)
+        with m.If(taken):
             with m.If(row_ends):
                 m.d.sync += [address.eq(following), following.eq(following + step), left.eq(beats), rows.eq(rows - 1)]
                 m.d.sync += active.eq(~last_row)
