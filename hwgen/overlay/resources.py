@@ -13,8 +13,8 @@ __all__ = ["SOFT", "constants", "engine_resources", "image_resources", "logic", 
 SCALE_BITS, TABLE_BITS = (MULT_BITS, 64), 32  #: of entries of the memories of scales, of which there are two, and tables
 SOFT = product_resources(IntType(8, True), IntType(8, True), SOFT_STAGES)  #: of a multiplier made of LUTs
 #: Look-up tables and flip-flops of logic: of every engine; for each lane, lane that has a column, column, multiplier, byte of
-#: the bus, and for the square of the scratchpad's banks (bytes are turned by as many). The least of the largest relative errors over
-#: the engines of benchmarks/engine_resources.csv.
+#: the bus, and for the square of the scratchpad's banks (bytes are turned by as many). With the least largest relative error
+#: over the engines of benchmarks/engine_resources.csv.
 LOGIC = {"lut": (5619, 562, 177, 171, 14.1, 12.9, 7.5), "ff": (6496, 437.5, 310.7, 37.6, 45.6, 33.1, 2.6)}
 #: Of softmax: by itself, for each lane, and for the square of the lanes (as many bytes of each vector are held); synthesised
 #: for one to 16 lanes.

@@ -99,7 +99,8 @@ def test_memories_too_small_for_whole_tensors(deep):
 def test_multipliers_of_luts(deep):
     """Beyond the DSPs, as far as look-up tables go."""
     more = engine_for(deep, Wish(multipliers=72), BUDGET, BLOCKS_18K, memory=MEMORY).engine
-    assert more.soft == more.rows * more.columns + LANE_DSPS * more.lanes - 24 > 0
+    assert more.soft > 0
+    assert engine_resources(more, BLOCKS_18K).dsp == BUDGET.dsp
     less = replace(BUDGET, lut=engine_resources(more, BLOCKS_18K).lut - 1000)
     tight = engine_for(deep, Wish(multipliers=72), less, BLOCKS_18K, memory=MEMORY).engine
     assert fits(tight, less)
