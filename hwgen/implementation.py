@@ -141,13 +141,13 @@ def _bitstream(
     roms: tuple[Rom, ...] = ()
     if device.fill:
         text, roms, params = _without_contents(text, params)
-    files = board_files(board, name, params, pll)
+    files, overlay = board_files(board, name, params, pll), manifest.get("style") == "overlay"
     with tempfile.TemporaryDirectory(dir=fresh) as temporary:
         work = Path(temporary)
         (work / "top.il").write_text(files.rtlil)
         (work / "constraints").write_text(files.constraints)
         (work / "accelerator.v").write_text(text)
-        used, report, seed = _routed(device, board, work, mhz, seeds, remedy(manifest, board), log, progress)
+        used, report, seed = _routed(device, board, work, mhz, seeds, overlay, remedy(manifest, board), log, progress)
         progress("packing", 0.0)
         if device.fill:
             configuration = work / "configuration"
@@ -185,11 +185,12 @@ def _without_contents(verilog: str, params: LinkParams) -> tuple[str, tuple[Rom,
 
 
 def _routed(
-    device: Device, board: Board, work: Path, mhz: float, seeds: int, less: str, log: Path, progress: Progress
+    device: Device, board: Board, work: Path, mhz: float, seeds: int, spread: bool, less: str, log: Path, progress: Progress
 ) -> tuple[Resources, dict[str, Any], int]:
     """Synthesise and place ``work/accelerator.v`` with its top; the best of the ``seeds`` as ``work/configuration``.
 
-    ``less``: how to build less hardware. Returns what the netlist takes, nextpnr's report, the seed.
+    ``spread``: of :class:`Route`; ``less``: how to build less hardware. Returns what the netlist takes, nextpnr's report, the
+    seed.
     """
     sources = [(work / n).read_text() for n in ("accelerator.v", "top.il", "constraints")]
     tools = [find_tool(tool).version for tool in ("yosys", device.place_and_route)]
@@ -204,7 +205,7 @@ def _routed(
     for seed, insist in [*((seed, True) for seed in range(1, seeds + 1)), (1, False)]:
         route = Route(
             netlist=Path("netlist.json"), constraints=Path("constraints"), configuration=Path("configuration"),
-            report=Path("report.json"), mhz=mhz, seed=seed, insist=insist,
+            report=Path("report.json"), mhz=mhz, seed=seed, insist=insist, spread=spread,
         )  # fmt: skip
         entry = root / key_of([*sources, *tools, *code, device.synthesis, *device.route_arguments(route)])
         files = [work / file for file in (route.configuration, route.report, "used.json")]

@@ -206,7 +206,7 @@ class Softmax(wiring.Component):
                     m.next = "DIVIDE"
             with m.State("DIVIDE"), m.If(steps.step.limit):
                 m.next = "EMIT"
-            with m.State("EMIT"), m.If(~self.o.valid | self.o.ready):
+            with m.State("EMIT"), m.If(~self.o.valid):  # the last word has left long ago, unless it has to wait
                 m.d.sync += [self.o.payload[0].eq(shares.quotient + p.zero_point), self.o.valid.eq(1)]
                 with m.If(count == 0):
                     m.d.sync += dividing.eq(0)
