@@ -35,8 +35,7 @@ TWICE = g.Concat(name="twice", inputs=("x", "x"), output="y")
     [
         (
             NetworkSpec(size=(1, 1, 4), dense=(Dense(channels=3),), ending="Softmax"),
-            "softmax0: the overlay has no Softmax but behind its last other operator, on the host or on chip; "
-            "use --style dataflow",
+            "softmax0: the engine was made without Softmax; choose one that has it, or use --style dataflow",
         ),
         (
             NetworkSpec(size=(1, 1, 4), dense=(Dense(channels=3),), ending="ArgMax"),
