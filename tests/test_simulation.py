@@ -1,4 +1,6 @@
+import os
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from hwgen.cache import cache_folder
 from hwgen.errors import HwgenError
 from hwgen.hardware.bench import pack, unpack
 from hwgen.hardware.emit import emit
+from hwgen.hardware.verilator import KEPT, _forget
 from hwgen.simulation import simulate
 from tests.hardware.designs import fifos
 
@@ -177,6 +180,26 @@ def test_damaged_model_is_built_anew_by_two_at_once(folder, tmp_path, monkeypatc
         thread.join()
     assert not failed
     assert model.stat().st_size > 1000
+
+
+def test_another_process_ends_its_build_meanwhile(tmp_path, monkeypatch):
+    for number in range(KEPT + 2):
+        entry = tmp_path / f"model-{number}"
+        entry.mkdir()
+        (entry / "model").touch()
+        os.utime(entry, (number, number))
+    (tmp_path / "build-of-another").mkdir()
+    is_dir = Path.is_dir
+
+    def goes(path):
+        found = is_dir(path)
+        if path.name.startswith("build-"):
+            path.rmdir()
+        return found
+
+    monkeypatch.setattr(Path, "is_dir", goes)
+    _forget(tmp_path)
+    assert {entry.name for entry in tmp_path.iterdir()} == {f"model-{number}" for number in range(2, KEPT + 2)}
 
 
 def test_broken_verilog_is_reported(folder, tmp_path, monkeypatch):

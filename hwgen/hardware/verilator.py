@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -151,8 +152,13 @@ def _run(command: Sequence[str], env: Mapping[str, str]) -> None:
 
 def _forget(root: Path) -> None:
     """Remove the models used longest ago, beyond ``KEPT``, and what broken-off builds left a day ago."""
-    by_use = sorted((e for e in root.iterdir() if e.is_dir()), key=lambda e: e.stat().st_mtime)
+    used = {}
+    for entry in root.iterdir():
+        with suppress(FileNotFoundError):  # another process has removed it, as its build has ended
+            if entry.is_dir():
+                used[entry] = entry.stat().st_mtime
+    by_use = sorted(used, key=lambda entry: used[entry])
     models = [e for e in by_use if (e / "model").exists()]
-    left = [e for e in by_use if e.name.startswith("build-") and e.stat().st_mtime < time.time() - 86_400]
+    left = [e for e in by_use if e.name.startswith("build-") and used[e] < time.time() - 86_400]
     for entry in (*models[:-KEPT], *left):
         shutil.rmtree(entry, ignore_errors=True)
