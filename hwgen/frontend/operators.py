@@ -257,12 +257,18 @@ def concat(b: Builder, node: onnx.NodeProto, inputs: tuple[Activation, ...], out
     return Activation(tensor=b.add(Concat, "concat", tensors, out, [node.name]), order=order, real=False)
 
 
-def _channels(b: Builder, x: Activation, axis: int) -> None:
-    """Check that ``axis`` of ``x`` is that of the channels."""
+def _from_front(x: Activation, axis: int) -> int:
+    """An axis of ``x``, which may be counted from the end."""
     if not -x.order.ndim <= axis < x.order.ndim:
         raise UnsupportedError(f"its axis {axis} must be one of the input's {x.order.ndim}", "export the model again")
+    return axis % x.order.ndim
+
+
+def _channels(b: Builder, x: Activation, axis: int) -> None:
+    """Check that ``axis`` of ``x`` is that of the channels."""
+    front = _from_front(x, axis)
     channels = b.shape(x)[2]
-    vectors = np.moveaxis(x.order, axis, -1)
+    vectors = np.moveaxis(x.order, front, -1)
     if vectors.shape[-1] != channels or (vectors % channels != np.arange(channels)).any():
         raise UnsupportedError(
             f"Softmax over axis {axis} of {x.order.shape} is not supported: it is not that of the channels of a "
@@ -271,22 +277,13 @@ def _channels(b: Builder, x: Activation, axis: int) -> None:
         )
 
 
-def _vector(b: Builder, x: Activation, axis: int, what: str) -> int:
-    """Check that ``axis`` of ``x`` holds all its elements in stream order; returns it from the front."""
-    if not -x.order.ndim <= axis < x.order.ndim:
-        raise UnsupportedError(f"its axis {axis} must be one of the input's {x.order.ndim}", "export the model again")
-    axis %= x.order.ndim
-    h, w, _ = b.shape(x)
-    if x.order.shape[axis] != x.order.size or h * w != 1:
-        raise UnsupportedError(f"{what} over an axis of {x.order.shape} is not supported", "use it on a vector at the output")
-    return axis
-
-
 def argmax(b: Builder, node: onnx.NodeProto, x: Activation) -> Activation:
     """ArgMax over a vector; the index is an integer of as many bits as it needs, which only the host reads."""
     a = attributes(node)
-    axis = _vector(b, x, a.get("axis", 0), "ArgMax")
-    channels = b.shape(x)[2]
+    axis = _from_front(x, a.get("axis", 0))
+    h, w, channels = b.shape(x)
+    if x.order.shape[axis] != x.order.size or h * w != 1:
+        raise UnsupportedError(f"ArgMax over an axis of {x.order.shape} is not supported", "use it on a vector at the output")
     type = QuantType(integer=IntType.holding(0, channels - 1), scale=1.0, zero_point=0)
     name = b.add(ArgMax, "argmax", (x.tensor,), type, [node.name], last=bool(a.get("select_last_index", 0)))
     shape = [d for k, d in enumerate(x.order.shape) if k != axis] if not a.get("keepdims", 1) else [1] * x.order.ndim

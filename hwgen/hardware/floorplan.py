@@ -4,7 +4,8 @@ Where most of them are used, nextpnr's placers leave the last ones what is left,
 assigned to their sites all at once, in turns: the ideal position of each, where all cells pull each other together (a quadratic
 placement, weighted so that lengths of wires count: Spindler, Schlichtmann, Johannes, "Kraftwerk2", IEEE TCAD 2008); then
 the assignment of sites with the shortest way from these positions, which is exact. From turn to turn a cell's site pulls more
-strongly at it. nextpnr places the other cells around them.
+strongly at it. Other plans have the multipliers of each module side by side, which these turns do not find. The plan with the
+shortest wires counts. nextpnr places the other cells around them.
 """
 
 import re
@@ -24,6 +25,7 @@ TURNS = 34
 PULL, GROWTH = 0.001, 1.25  #: of a site, for each that pulls at its cell: at first, and from turn to turn
 STEPS = 400  #: of averaging with the neighbours, for the first positions
 TINY = 1e-5  #: pull towards the middle, for what nothing else holds
+FIXED = 1e4  #: pull of a site at a cell that is there
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ SITES = {
         "DP16KD": _rows("EBR", (22, 46, 70, 82), {0: 0, 1: 2, 2: 4, 3: 6}),
     }
 }
+MULTIPLIER = "MULT18X18D"
 KINDS = {"PDPW16KD": "DP16KD"}  #: another name for a cell of these sites
 
 
@@ -74,39 +77,68 @@ def floorplan(module: dict[str, Any], sites: dict[str, tuple[Site, ...]]) -> flo
     graph = _Graph(cells, {name for names in kinds.values() for name in names})
     blocks = [np.array([graph.number[name] for name in names], np.int64) for names in kinds.values()]
     places = [np.array([(site.x, site.y) for site in sites[kind]], float) for kind in kinds]
-    best, length = _assigned(graph, blocks, places)
+    modules = [name.rpartition(".")[0] for name in kinds.get(MULTIPLIER, [])]
+    best, length = _assigned(graph, blocks, places, list(kinds).index(MULTIPLIER) if modules else None, modules)
     for (kind, names), chosen in zip(kinds.items(), best, strict=True):
         for name, place in zip(names, chosen, strict=True):
             cells[name].setdefault("attributes", {})["BEL"] = sites[kind][place].bel
     return length
 
 
-def _assigned(graph: "_Graph", blocks: list[np.ndarray], places: list[np.ndarray]) -> tuple[list[np.ndarray], float]:
-    """For each kind of block the sites of its cells, and the length of the wires then."""
+def _assigned(
+    graph: "_Graph", blocks: list[np.ndarray], places: list[np.ndarray], multipliers: int | None, modules: list[str]
+) -> tuple[list[np.ndarray], float]:
+    """For each kind of block the sites of its cells, and the length of the wires then.
+
+    ``multipliers``: which kind they are, if there are any, with the module of each.
+    """
     size = np.max(np.concatenate(places), axis=0)
     first = graph.first_positions()
-    found = [_in_turns(graph, blocks, places, start * size) for start in (first, first[:, ::-1])]
+    found = [_in_turns(graph, blocks, places, start * size, {}) for start in (first, first[:, ::-1])]
+    if multipliers is not None:
+        for order in first.T:
+            sites = _side_by_side(modules, order[blocks[multipliers]], places[multipliers])
+            found.append(_in_turns(graph, blocks, places, first * size, {multipliers: sites}))
     return min(found, key=lambda result: result[1])
 
 
+def _side_by_side(modules: list[str], order: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Sites of the cells of these modules, whose mean numbers in ``order`` say which module comes first.
+
+    They go along the rows of sites, there and back.
+    """
+    rows = [np.flatnonzero(places[:, 1] == y) for y in np.unique(places[:, 1])]
+    along = np.concatenate([row[np.argsort(places[row, 0] * (-1) ** k)] for k, row in enumerate(rows)])
+    names, which = np.unique(np.array(modules), return_inverse=True)
+    means = np.bincount(which, order, len(names)) / np.bincount(which)
+    sites = np.empty(len(modules), np.int64)
+    sites[np.lexsort((which, means[which]))] = along[: len(modules)]
+    return sites
+
+
 def _in_turns(
-    graph: "_Graph", blocks: list[np.ndarray], places: list[np.ndarray], position: np.ndarray
+    graph: "_Graph", blocks: list[np.ndarray], places: list[np.ndarray], position: np.ndarray, given: dict[int, np.ndarray]
 ) -> tuple[list[np.ndarray], float]:
-    """The same, beginning with cells at ``position``."""
+    """The same, beginning with cells at ``position``; ``given``: the sites of some kinds."""
     middle = np.max(np.concatenate(places), axis=0) / 2
     best: tuple[list[np.ndarray], float] = [], np.inf
     for turn in range(TURNS):
-        chosen = [nearest_sites(position[cells], where) for cells, where in zip(blocks, places, strict=True)]
+        chosen = [
+            given[kind] if kind in given else nearest_sites(position[cells], where)
+            for kind, (cells, where) in enumerate(zip(blocks, places, strict=True))
+        ]
         goal = np.broadcast_to(middle, position.shape).copy()
         for cells, where, sites in zip(blocks, places, chosen, strict=True):
             goal[cells] = where[sites]
         pull = np.full(len(position), TINY)
-        pull[np.concatenate(blocks)] = 1e4
+        pull[np.concatenate(blocks)] = FIXED
         there = graph.pulled(position, pull, goal)
         length = graph.length(there)
         if length < best[1]:
             best = chosen, length
-        pull[np.concatenate(blocks)] = TINY + PULL * GROWTH**turn * graph.degrees[np.concatenate(blocks)]
+        for kind, cells in enumerate(blocks):
+            if kind not in given:
+                pull[cells] = TINY + PULL * GROWTH**turn * graph.degrees[cells]
         position = graph.pulled(there, pull, goal)
     return best
 

@@ -258,7 +258,8 @@ class Linked(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.link = link = Link(self.params)
-        near, middle, reset = Signal(init=1), Signal(init=1), Signal(init=1)  # the reset's way is long
+        near = Signal(init=1)
+        middle, reset = (Signal(init=1, reset_less=True, name=name) for name in ("middle", "reset"))  # its way is long
         m.d.sync += [near.eq(link.accelerator_reset), middle.eq(near), reset.eq(middle)]
         m.d.comb += [link.rx.eq(self.rx), self.tx.eq(link.tx)]
         ports = {}

@@ -9,7 +9,7 @@ from ..cost import Memories, Resources
 from ..errors import HwgenError
 from ..graph import AveragePool, Conv, GlobalAveragePool, Graph, Linear, MatMul, Softmax
 from ..ilp.engine import Layer, Network, Problem, Room, Shape, Solution
-from .engine import LANE_DSPS, Engine, banks_of
+from .engine import Engine, banks_of
 from .places import Placed, unplaced
 from .resources import SOFT, constants, image_resources, logic, scratchpad_resources
 from .schedule import arrangement, groups, schedule
@@ -194,11 +194,11 @@ def _with_memories(graphs: Sequence[Graph], rows: int, columns: int, least: int,
         each = _power(2 * (scales + parts * (lanes - 1)) + lanes)
         for depth in depths:
             for held in (sums, sums // 2) if sums // 2 >= 8 * rows else (sums,):
-                yield Engine(
+                engine = Engine(
                     rows=rows, columns=columns, taps=min(TAPS, rows), lanes=lanes, digit=16, bus=limits.buses[0],
-                    scratchpad=LARGEST, weights=depth, sums=held, scales=each, soft_lanes=lanes * LANE_DSPS > dsps,
-                    softmax=softmax,
+                    scratchpad=LARGEST, weights=depth, sums=held, scales=each, softmax=softmax,
                 )  # fmt: skip
+                yield replace(engine, soft_lanes=engine.lane_dsps > dsps)
 
 
 def _layers(

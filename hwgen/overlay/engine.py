@@ -8,7 +8,7 @@ from ..arith import IntType
 from ..templates.product import DSP_STAGES, product_stages
 from .isa import Place
 
-__all__ = ["LANE_DSPS", "SINGLE_PORT", "SOFT_STAGES", "SUM_BITS", "Engine", "banks_of"]
+__all__ = ["SINGLE_PORT", "SOFT_STAGES", "SUM_BITS", "Engine", "banks_of"]
 
 SUM_BITS = 32  #: of a sum
 SOFT_STAGES = 2  #: of a multiplier made of LUTs
@@ -158,9 +158,19 @@ class Engine:
         return 2 + self.product_stages + (self.rows - 1).bit_length()
 
     @property
+    def lane_dsps(self) -> int:
+        """DSPs of the lanes' multipliers; a lane without a column has nothing to multiply."""
+        return 0 if self.soft_lanes else LANE_DSPS * min(self.lanes, self.columns)
+
+    @property
+    def lane_stages(self) -> int:
+        """Cycles of a lane's multiplier."""
+        return product_stages(IntType(self.digit, False)) if self.soft_lanes else DSP_STAGES
+
+    @property
     def drain_latency(self) -> int:
         """Cycles from a lot's last step to its result: scales and sums, the multiplier, sum, and seven for rounding."""
-        return 4 + (product_stages(IntType(self.digit, False)) if self.soft_lanes else DSP_STAGES) + 8
+        return 4 + self.lane_stages + 8
 
     def place(self, shift: int, steps: int) -> int:
         """Where the binary point of a Drain lies; one of ``isa.PLACES``."""

@@ -107,7 +107,7 @@ def stored(graph: Graph, tensor: str) -> int:
 def lacking(node: Node) -> str:
     """Why an operator is refused that the engine has no instructions for."""
     if isinstance(node, Softmax):
-        return f"{node.name}: the engine was made without Softmax; choose one that has it, or {INSTEAD}"
+        return f"{node.name}: the engine has no Softmax; choose another board, or {INSTEAD}"
     if isinstance(node, ArgMax):
         return f"{node.name}: the overlay has no ArgMax but behind its last other operator, on the host or on chip; {INSTEAD}"
     return f"{node.name}: the overlay has no {type(node).__name__}; {INSTEAD}"

@@ -3,7 +3,7 @@
 from ..arith import IntType
 from ..cost import Memories, Resources
 from ..templates.product import product_resources
-from .engine import LANE_DSPS, SOFT_STAGES, SUM_BITS, Engine, banks_of
+from .engine import SOFT_STAGES, SUM_BITS, Engine, banks_of
 from .exact import MULT_BITS
 from .units.memory import BANK
 from .units.top import BLOCK
@@ -37,10 +37,10 @@ def logic(engine: Engine, bus: int) -> Resources:
         for name, (alone, each, square) in SHARES.items():
             found[name] += alone + lanes * each + lanes**2 * square
     made = Resources(**{name: round(n) for name, n in found.items()})
-    if engine.soft_lanes:
-        product = product_resources(IntType(SUM_BITS), IntType(engine.digit, False))
-        return made + Resources(lut=lanes * product.lut, ff=lanes * product.ff)
-    return made + Resources(dsp=min(lanes, columns) * LANE_DSPS)
+    if engine.soft_lanes:  # by what the multipliers are made of: no such engine is among those synthesised
+        product, number = product_resources(IntType(SUM_BITS), IntType(engine.digit, False)), min(lanes, columns)
+        made += Resources(lut=number * product.lut, ff=number * product.ff)
+    return made + Resources(dsp=engine.lane_dsps)
 
 
 def constants(engine: Engine, memories: Memories) -> Resources:

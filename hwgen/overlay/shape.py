@@ -49,6 +49,10 @@ class Wish:
     bus: int | None = None
     on_chip: bool = False
 
+    def __post_init__(self) -> None:
+        if self.lanes is not None and self.lanes not in LANES:
+            raise ValueError(f"lanes must be one of {', '.join(map(str, LANES))}, not {self.lanes!r}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:

@@ -9,7 +9,7 @@ import onnx
 from hwgen import flow
 from hwgen.frontend import import_model, load_onnx
 from hwgen.graph import Graph, Softmax
-from hwgen.inputs import Frames, load_frames, make_frames
+from hwgen.inputs import Frames, load_frames, make_frames, random_frames
 from hwgen.overlay.compiled import Compiled
 from hwgen.overlay.isa import End, Instruction, Unit
 from hwgen.overlay.machine import Machine
@@ -38,6 +38,12 @@ def of_spec(spec: NetworkSpec) -> Case:
     model = build(spec)
     graph = import_model(model)
     return of_graph(graph, model, make_frames(graph, frames(spec)), frame=2)
+
+
+def of(model: onnx.ModelProto) -> Case:
+    """A network, with a random frame."""
+    graph = import_model(model)
+    return of_graph(graph, model, random_frames(graph, 1))
 
 
 def of_graph(graph: Graph, model: onnx.ModelProto, frames: Frames, frame: int = 0) -> Case:

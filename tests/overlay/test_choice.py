@@ -10,7 +10,7 @@ from hwgen.errors import HwgenError
 from hwgen.frontend import import_model, load_onnx
 from hwgen.overlay.candidates import Limits, candidates
 from hwgen.overlay.clock import predict
-from hwgen.overlay.engine import LANE_DSPS, Engine
+from hwgen.overlay.engine import Engine
 from hwgen.overlay.lower import compile_graph
 from hwgen.overlay.places import unplaced
 from hwgen.overlay.resources import engine_resources
@@ -166,6 +166,6 @@ def test_no_slower_than_before(name):
     found = engine_for(network, Wish(bus=8), board.limits, board.memories, memory=MEMORY)
     assert found.proven
     before = BEFORE[name]
-    before = replace(before, soft=max(0, before.rows * before.columns + LANE_DSPS * before.lanes - board.limits.dsp))
+    before = replace(before, soft=max(0, before.rows * before.columns + before.lane_dsps - board.limits.dsp))
     assert cycles(network, found.engine) <= min(cycles(network, before), CYCLES[name])
     assert cycles(network, found.engine) == pytest.approx(found.modelled, rel=0.06)

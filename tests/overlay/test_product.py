@@ -11,7 +11,6 @@ from hwgen import flow
 from hwgen.errors import HwgenError
 from hwgen.frontend import import_model
 from hwgen.graph import MatMul
-from hwgen.inputs import random_frames
 from hwgen.overlay.clock import predict
 from hwgen.overlay.isa import Load, Multiply, Place, Pool, Unit
 from hwgen.overlay.lower import compile_graph
@@ -20,7 +19,7 @@ from hwgen.overlay.timing import MemoryTiming
 from tests.attention import Attention, build
 from tests.frontend.builder import Model
 from tests.overlay import graphs
-from tests.overlay.networks import Case, machine, of_graph, output, race, stored
+from tests.overlay.networks import Case, machine, of, output, race, stored
 from tests.overlay.test_lower import check
 from tests.overlay.test_operators import ENGINE, exact
 
@@ -50,11 +49,6 @@ CASES = {
 
 def network(attention: Attention) -> Case:
     return of(build(attention))
-
-
-def of(model) -> Case:
-    graph = import_model(model)
-    return of_graph(graph, model, random_frames(graph, 1))
 
 
 @pytest.mark.parametrize("engine", ENGINES)

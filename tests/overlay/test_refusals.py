@@ -35,7 +35,7 @@ TWICE = g.Concat(name="twice", inputs=("x", "x"), output="y")
     [
         (
             NetworkSpec(size=(1, 1, 4), dense=(Dense(channels=3),), ending="Softmax"),
-            "softmax0: the engine was made without Softmax; choose one that has it, or use --style dataflow",
+            "softmax0: the engine has no Softmax; choose another board, or use --style dataflow",
         ),
         (
             NetworkSpec(size=(1, 1, 4), dense=(Dense(channels=3),), ending="ArgMax"),

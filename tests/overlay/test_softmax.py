@@ -8,8 +8,6 @@ import pytest
 
 from hwgen import flow
 from hwgen.errors import HwgenError
-from hwgen.frontend import import_model
-from hwgen.inputs import random_frames
 from hwgen.overlay.clock import spans
 from hwgen.overlay.isa import Softmax
 from hwgen.overlay.lower import compile_graph
@@ -17,7 +15,7 @@ from hwgen.overlay.simulation import simulate
 from hwgen.overlay.timing import MemoryTiming
 from tests.attention import Attention, build
 from tests.frontend.builder import Model
-from tests.overlay.networks import Case, machine, of_graph
+from tests.overlay.networks import Case, machine, of
 from tests.overlay.test_lower import check
 from tests.overlay.test_operators import ENGINE, exact
 
@@ -52,11 +50,6 @@ def model_of(channels: int, size: tuple[int, int], dtype: type = np.int8, scale:
 
 def image(channels: int = 5, size: tuple[int, int] = (3, 6), dtype: type = np.int8, scale: float = 0.1) -> Case:
     return of(model_of(channels, size, dtype, scale))
-
-
-def of(model) -> Case:
-    graph = import_model(model)
-    return of_graph(graph, model, random_frames(graph, 1))
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -114,5 +107,5 @@ def test_built(style, tmp_path):
 
 
 def test_engines_without():
-    with pytest.raises(HwgenError, match=r"^softmax0: the engine was made without Softmax; choose one that has it, or use "):
+    with pytest.raises(HwgenError, match=r"^softmax0: the engine has no Softmax; choose another board, or use "):
         compile_graph(image().graph, ENGINE)

@@ -5,13 +5,12 @@ from typing import Any
 from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
 
 from ..engine import Engine
 from ..isa import SHIFTS, Combine
 from .loops import Loops
 from .scratchpad import VECTOR_LATENCY
-from .words import UNCHECKED, Results, Target, chunk, delayed, fields_of, instruction_layout, instructions, rest
+from .words import UNCHECKED, Target, chunk, delayed, fields_of, instruction_layout, reader_members, rest, tables_side
 
 __all__ = ["CombineUnit"]
 
@@ -23,28 +22,12 @@ class CombineUnit(wiring.Component):
 
     Members
     -------
-    i : instructions
-    valid, address : reads of the scratchpad; none where there is a result to write
-    x : the bytes, `VECTOR_LATENCY` cycles later
-    write, write_entry, write_data : of the tables, 256 entries each
-    issued, results : as of :class:`~hwgen.overlay.units.drain.DrainUnit`
+    as of :func:`.reader_members`, and of :func:`.tables_side`: two tables of 256 entries
     """
 
     def __init__(self, engine: Engine):
         self.engine = engine
-        super().__init__(
-            {
-                "i": In(instructions(Combine)),
-                "valid": Out(1),
-                "address": Out(engine.address_bits),
-                "x": In(chunk(1, engine.banks)),
-                "write": In(1),
-                "write_entry": In(9),
-                "write_data": In(signed(32)),
-                "issued": Out(1),
-                "results": Out(Results(engine)),
-            }
-        )
+        super().__init__(reader_members(engine, Combine) | tables_side())
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -100,7 +83,7 @@ class CombineUnit(wiring.Component):
                 m.d.sync += [a.eq(b) for a, b in zip(operand, self.x, strict=False)]
         m.d.comb += [
             self.results.valid.eq(delayed(m, result_soon, 1, "valid")),
-            self.results.target.eq(data.View(Target(e), delayed(m, target.as_value(), latency, "target"))),
+            self.results.target.eq(data.View(Target(e), delayed(m, target.as_value(), latency, "target", reset_less=True))),
         ]
         # Nothing of an instruction changes until the results of the one before are written.
         above, window = Signal(5), Signal(max(SHIFTS))

@@ -10,7 +10,7 @@ from ..engine import SUM_BITS, Engine
 from ..exact import MULT_BITS
 from ..isa import Drain
 from .loops import Loops
-from .requantiser import Lane, Rounding, Rules, latency, offset_wait
+from .requantiser import Lane, Rounding, Rules, latency
 from .sums import LATENCY, vector_side
 from .words import Results, Target, delayed, fields_of, instruction_layout, instructions, rest
 
@@ -78,7 +78,7 @@ class DrainUnit(wiring.Component):
             take.eq(self.i.valid & self.i.ready),
             self.entry.eq(entry),
             self.mults_address.eq(scales),
-            self.offsets_address.eq(delayed(m, scales, START - SCALES_LATENCY + offset_wait(e), "offsets")),
+            self.offsets_address.eq(delayed(m, scales, START - SCALES_LATENCY + e.lane_stages, "offsets", reset_less=True)),
             self.issued.eq(go),
             loops.start.eq(take),
             loops.next.eq(go),
@@ -145,7 +145,7 @@ class DrainUnit(wiring.Component):
         )
         place = d.shift - 2 - (e.digit // 4) * (d.steps - 1)
         rounding = Cat(place[:2], d.zero, (d.lo - d.zero)[:9], (d.hi - d.zero)[:9], d.lo, d.hi)
-        rounding = data.View(Rounding(), delayed(m, rounding, START, "rounding"))
+        rounding = data.View(Rounding(), delayed(m, rounding, START, "rounding", reset_less=True))
         m.submodules.rules = rules = Rules(e)
         m.d.comb += rules.of_last_step.eq(rounding)
         for n in range(e.lanes):
@@ -163,6 +163,6 @@ class DrainUnit(wiring.Component):
             ]
         m.d.comb += [
             self.results.valid.eq(delayed(m, last, latency(e), "results")),
-            self.results.target.eq(data.View(Target(e), delayed(m, now, START + latency(e), "target"))),
+            self.results.target.eq(data.View(Target(e), delayed(m, now, START + latency(e), "target", reset_less=True))),
         ]
         return m

@@ -31,7 +31,9 @@ class LoadUnit(wiring.Component):
     ar, r : reads of external memory
     port : accesses of the scratchpad
     clear : the port is ready in the next cycle
-    weights, scales, tables : whether a word is written there, which entry, the word
+    weights_entry, write_weights, weights : where weights are written, whether, the word
+    entry : of the others:
+    write_scales, scale, write_tables, table : the same of scales and of tables, one cycle later
     """
 
     def __init__(self, engine: Engine):
@@ -46,9 +48,10 @@ class LoadUnit(wiring.Component):
                 "r": manager["r"],
                 "port": Out(port_signature(engine)),
                 "clear": In(1),
-                "entry": Out(24),
+                "weights_entry": Out(24),
                 "write_weights": Out(1),
                 "weights": Out(chunk(1, engine.columns)),
+                "entry": Out(24),
                 "write_scales": Out(1),
                 "scale": Out(SCALE),
                 "write_tables": Out(1),
@@ -129,7 +132,7 @@ class LoadUnit(wiring.Component):
         active, loading, filling = Signal(), Signal(), Signal()
         local, following, left, rows = Signal(bits), Signal(bits), Signal(20), Signal(12)
         longest = max(e.banks, 16) // e.bus  # 16: bytes of a scale
-        words = Signal(chunk(e.bus, longest))  # what has been collected
+        words = Signal(chunk(e.bus, longest), reset_less=True)  # what has been collected
         slot, mask = Signal(range(longest)), Signal(e.banks)  # mask: bytes of the word that have come
         pending, ends = Signal(), Signal()  # a word to write; the instruction's last one
         part = Signal(range(e.bus))  # of the word's entries, where it has several
@@ -216,8 +219,12 @@ class LoadUnit(wiring.Component):
             access.mask.eq(mask),
             Value.cast(access.data).eq(whole[: 8 * e.banks]),
         ]
-        # These memories lie far apart: what is written there waits for two cycles.
-        m.d.sync += self.entry.eq(delayed(m, address, 1, "entry"))
+        # These memories lie far apart, so what is written waits. The vector unit has many: they have registers of their own.
+        far = {Place.WEIGHTS: 2, Place.SCALES: 3, Place.TABLES: 3}
+        m.d.comb += [
+            self.weights_entry.eq(delayed(m, address, far[Place.WEIGHTS], "weights_entry", reset_less=True)),
+            self.entry.eq(delayed(m, address, far[Place.SCALES], "entry", reset_less=True)),
+        ]
         writes = {Place.WEIGHTS: self.write_weights, Place.SCALES: self.write_scales, Place.TABLES: self.write_tables}
         outs = {Place.WEIGHTS: self.weights, Place.SCALES: self.scale, Place.TABLES: self.table}
         for place in ENTRIES:
@@ -228,7 +235,7 @@ class LoadUnit(wiring.Component):
             if place == Place.SCALES:
                 chosen = Cat(chosen[:MULT_BITS], chosen[64:])
             name = place.name.lower()
-            m.d.sync += [
-                writes[place].eq(delayed(m, pending & ~to_scratchpad & (d.place == place), 1, f"writes_{name}")),
-                Value.cast(outs[place]).eq(delayed(m, chosen, 1, name)),
+            m.d.comb += [
+                writes[place].eq(delayed(m, pending & ~to_scratchpad & (d.place == place), far[place], f"writes_{name}")),
+                Value.cast(outs[place]).eq(delayed(m, chosen, far[place], name, reset_less=True)),
             ]

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from ..engine import Engine
 from ..isa import Multiply
 from ..timing import GAP
-from .array import MultiplierArray, latency
+from .array import MultiplierArray
 from .loops import Loops
 from .scratchpad import LATENCY
 from .sums import BANKS, array_side
@@ -128,7 +128,7 @@ class MultiplyUnit(wiring.Component):
         # So late that a word shifts one cycle before activations of the same number would be multiplied.
         delay = LATENCY - WEIGHTS_LATENCY
         m.d.comb += [
-            self.weights_address.eq(delayed(m, address, delay, "weights_address")),
+            self.weights_address.eq(delayed(m, address, delay, "weights_address", reset_less=True)),
             array.shift.eq(delayed(m, reading, delay + WEIGHTS_LATENCY, "shift")),
             array.weights.eq(self.weights),
         ]
@@ -185,11 +185,12 @@ class MultiplyUnit(wiring.Component):
         # Flags go beside the activations, then beside the sums.
         m.d.comb += [
             array.x.eq(self.x),
-            Cat(array.read, array.swap, array.depthwise).eq(delayed(m, Cat(go, started, i.depthwise), LATENCY, "activations")),
+            Cat(array.read, array.depthwise).eq(delayed(m, Cat(go, i.depthwise), LATENCY, "activations")),
+            Cat(array.swap, array.clear).eq(delayed(m, Cat(started, started & i.depthwise), LATENCY - 1, "weights")),
         ]
         flags = data.StructLayout({"valid": 1, "zero": 1, "done": 1, "signal": 4, "entry": entry.shape()})
         late = Cat(go & emit, zero, ends, i.signal, entry)
-        wait = LATENCY + latency(e)
+        wait = LATENCY + e.array_latency
         sooner = data.View(flags, delayed(m, late, wait - SUMS_LATENCY - 2, "sooner"))
         soon = data.View(flags, delayed(m, sooner.as_value(), 1, "soon"))
         read = data.View(flags, delayed(m, soon.as_value(), 1, "read"))

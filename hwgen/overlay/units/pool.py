@@ -4,13 +4,13 @@ from typing import Any
 
 from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In
 
 from ..engine import Engine
 from ..isa import Pool
 from .loops import Loops
 from .scratchpad import VECTOR_LATENCY
-from .words import Results, Target, chunk, delayed, fields_of, instruction_layout, instructions, rest
+from .words import Target, delayed, fields_of, instruction_layout, reader_members, rest
 
 __all__ = ["PoolUnit"]
 
@@ -20,22 +20,12 @@ class PoolUnit(wiring.Component):
 
     Members
     -------
-    i, valid, ready, address, x, issued, results : as of :class:`~hwgen.overlay.units.combine.CombineUnit`
+    as of :func:`.reader_members`; reads wait for ``ready``
     """
 
     def __init__(self, engine: Engine):
         self.engine = engine
-        super().__init__(
-            {
-                "i": In(instructions(Pool)),
-                "valid": Out(1),
-                "ready": In(1),
-                "address": Out(engine.address_bits),
-                "x": In(chunk(1, engine.banks)),
-                "issued": Out(1),
-                "results": Out(Results(engine)),
-            }
-        )
+        super().__init__(reader_members(engine, Pool) | {"ready": In(1)})
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -83,7 +73,9 @@ class PoolUnit(wiring.Component):
         arrived = delayed(m, Cat(go, first), VECTOR_LATENCY, "arrived")
         m.d.comb += [
             self.results.valid.eq(delayed(m, go & last, VECTOR_LATENCY + 1, "valid")),
-            self.results.target.eq(data.View(Target(e), delayed(m, target.as_value(), VECTOR_LATENCY + 1, "target"))),
+            self.results.target.eq(
+                data.View(Target(e), delayed(m, target.as_value(), VECTOR_LATENCY + 1, "target", reset_less=True))
+            ),
         ]
         for lane in range(e.lanes):
             highest = Signal(8, name=f"highest_{lane}", reset_less=True)

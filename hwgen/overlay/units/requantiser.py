@@ -6,13 +6,12 @@ from amaranth import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...arith import IntType
-from ...templates.product import DSP_STAGES, dsp_product, product_stages, soft_product
+from ...templates.product import dsp_product, soft_product
 from ..engine import SUM_BITS, Engine
 from ..exact import MANTISSA, MULT_BITS, TOTAL_BITS
 from .words import delayed
 
-__all__ = ["KEPT", "SCALE", "TOTAL", "Lane", "Rounder", "Rounding", "Rules", "latency", "offset_wait"]
+__all__ = ["KEPT", "SCALE", "TOTAL", "Lane", "Rounder", "Rounding", "Rules", "latency"]
 
 SCALE = data.StructLayout({"mult": unsigned(MULT_BITS), "offset": signed(64)})
 TOTAL = TOTAL_BITS
@@ -39,12 +38,7 @@ class Rounding(data.StructLayout):
 
 def latency(engine: Engine) -> int:
     """Cycles from a word's last step to its result."""
-    return offset_wait(engine) + 1 + 7
-
-
-def offset_wait(engine: Engine) -> int:
-    """Cycles from a word's first step until its offset is added: those of the product."""
-    return product_stages(IntType(engine.digit, False)) if engine.soft_lanes else DSP_STAGES
+    return engine.lane_stages + 1 + 7
 
 
 class Rules(wiring.Component):
@@ -62,14 +56,14 @@ class Rules(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        first = offset_wait(self.engine) + 1
+        first = self.engine.lane_stages + 1
         for wait, name, target in (
             (first, "place", self.place),
             (first + 5, "limits", self.limits),
             (first + 6, "ends", self.ends),
         ):
             source = Value.cast(getattr(self.of_last_step, name))
-            m.d.comb += Value.cast(target).eq(delayed(m, source, wait, name))
+            m.d.comb += Value.cast(target).eq(delayed(m, source, wait, name, reset_less=True))
         return m
 
 
@@ -82,7 +76,7 @@ class Lane(wiring.Component):
     begin : the first step of a word is in this cycle; its others follow
     valid : a step is
     sum : of the word, from its first to its last step
-    offset : of the word, ``offset_wait`` cycles after its first step
+    offset : of the word, ``Engine.lane_stages`` cycles after its first step
     place, limits, ends : of :class:`Rules`
     result : ``latency`` cycles after the last step
     """
@@ -104,7 +98,7 @@ class Lane(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        digit, stages = self.engine.digit, offset_wait(self.engine)
+        digit, stages = self.engine.digit, self.engine.lane_stages
         # The digits are the outputs of registers, so that their gates find room in the carry cells of the product.
         mult = Signal(MULT_BITS, reset_less=True)
         m.d.sync += mult.eq(Mux(self.load, self.mult, mult >> digit))

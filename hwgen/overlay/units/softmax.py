@@ -5,14 +5,13 @@ from typing import Any
 from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
 
 from ...templates.shares import ADD, FLOAT_BITS, QUOTIENT, STEP, Shares, Steps
 from ..engine import Engine
 from ..isa import Softmax
 from .loops import Loops
 from .scratchpad import VECTOR_LATENCY
-from .words import UNCHECKED, Results, Target, chunk, delayed, fields_of, instruction_layout, instructions, rest
+from .words import UNCHECKED, Target, chunk, delayed, fields_of, instruction_layout, reader_members, rest, tables_side
 
 __all__ = ["SoftmaxUnit", "cycles"]
 
@@ -36,25 +35,12 @@ class SoftmaxUnit(wiring.Component):
 
     Members
     -------
-    i, valid, address, x, write, write_entry, write_data, issued, results : as of
-        :class:`~hwgen.overlay.units.combine.CombineUnit`; while it reads there is no result to write
+    as of :func:`.reader_members`, while it reads there is no result to write; and of :func:`.tables_side`
     """
 
     def __init__(self, engine: Engine):
         self.engine = engine
-        super().__init__(
-            {
-                "i": In(instructions(Softmax)),
-                "valid": Out(1),
-                "address": Out(engine.address_bits),
-                "x": In(chunk(1, engine.banks)),
-                "write": In(1),
-                "write_entry": In(9),
-                "write_data": In(32),
-                "issued": Out(1),
-                "results": Out(Results(engine)),
-            }
-        )
+        super().__init__(reader_members(engine, Softmax) | tables_side())
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

@@ -111,7 +111,9 @@ class StoreUnit(wiring.Component):
             self.port.valid.eq(accesses.r_rdy),
             self.port.payload.address.eq(access.address),
             queue.w_en.eq(delayed(m, accesses.r_rdy & self.port.ready, PORT_LATENCY, "come")),
-            queue.w_data.eq(Cat(Value.cast(self.x)[: 8 * e.bus], delayed(m, access.info, PORT_LATENCY, "info"))),
+            queue.w_data.eq(
+                Cat(Value.cast(self.x)[: 8 * e.bus], delayed(m, access.info, PORT_LATENCY, "info", reset_less=True))
+            ),
             queue.r_en.eq(self.w.ready),
             self.w.valid.eq(queue.r_rdy),
             self.w.payload.data.eq(out.data),

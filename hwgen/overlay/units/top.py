@@ -143,7 +143,7 @@ class OverlayEngine(wiring.Component):
         read, write = weights.read_port(), weights.write_port()
         m.d.comb += [
             read.addr.eq(multiply.weights_address),
-            write.addr.eq(load.entry),
+            write.addr.eq(load.weights_entry),
             write.data.eq(load.weights),
             write.en.eq(load.write_weights),
         ]

@@ -1,8 +1,8 @@
 """Instructions, and accesses to the scratchpad, as Amaranth layouts."""
 
-from amaranth import Cat, Const, Module, Shape, Signal, Value, unsigned
+from amaranth import Cat, Const, Module, Shape, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import Out
+from amaranth.lib.wiring import In, Out
 
 from ..engine import Engine
 from ..isa import INSTRUCTIONS, OPCODE, Instruction, Softmax, Unit, layout
@@ -21,7 +21,9 @@ __all__ = [
     "instructions",
     "kinds_of",
     "port_signature",
+    "reader_members",
     "rest",
+    "tables_side",
 ]
 
 UNCHECKED = {"no_rw_check": 1}  #: of memories: what is read while the same word is written is never used
@@ -98,6 +100,29 @@ class Target(data.StructLayout):
         super().__init__({"address": engine.address_bits, "count": range(engine.lanes + 1), "ends": 1, "signal": 4})
 
 
+def reader_members(engine: Engine, *kinds: type[Instruction]) -> dict[str, wiring.Member]:
+    """Members of a part of the vector unit that reads the scratchpad.
+
+    i : instructions
+    valid, address : reads of the scratchpad; none where there is a result to write
+    x : the bytes, `VECTOR_LATENCY` cycles later
+    issued, results : as of :class:`~hwgen.overlay.units.drain.DrainUnit`
+    """
+    return {
+        "i": In(instructions(*kinds)),
+        "valid": Out(1),
+        "address": Out(engine.address_bits),
+        "x": In(chunk(1, engine.banks)),
+        "issued": Out(1),
+        "results": Out(Results(engine)),
+    }
+
+
+def tables_side() -> dict[str, wiring.Member]:
+    """Members of a part that has tables: whether a word is written there, the entry, the word."""
+    return {"write": In(1), "write_entry": In(9), "write_data": In(signed(32))}
+
+
 class Results(wiring.Signature):
     """Results of a part of the vector unit: taken at once."""
 
@@ -105,10 +130,10 @@ class Results(wiring.Signature):
         super().__init__({"valid": Out(1), "target": Out(Target(engine)), "data": Out(chunk(1, engine.lanes))})
 
 
-def delayed(m: Module, value: Value, cycles: int, name: str) -> Value:
-    """``value`` so many cycles later."""
+def delayed(m: Module, value: Value, cycles: int, name: str, *, reset_less: bool = False) -> Value:
+    """``value`` so many cycles later. ``reset_less``: where nothing follows from it by itself."""
     for k in range(cycles):
-        register = Signal(value.shape(), name=f"{name}_{k}")
+        register = Signal(value.shape(), name=f"{name}_{k}", reset_less=reset_less)
         m.d.sync += register.eq(value)
         value = register
     return value
