@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwgen.hardware.floorplan import SITES, Site, floorplan
+from hwgen.hardware.floorplan import SITES, Site, _side_by_side, floorplan
 
 DEVICE = SITES["LFE5U-85F"]
 
@@ -87,6 +87,19 @@ def test_against_all_assignments():
         bels = [site.bel for site in there]
         best = min(sum(distance(p[a], p[b]) for a, b in edges) for p in itertools.permutations(bels))
         assert length <= 1.25 * best
+
+
+def test_modules_side_by_side():
+    """Along the rows, there and back, the modules in the order of their means."""
+    there = [(x, y) for y in (5, 9, 7) for x in (3, 1, 2, 4)]
+    modules, order = ["b", "c", "a", "b", "a", "b", "c", "a", "a"], [0.4, 0.9, 0.1, 0.5, 0.8, 0.6, 0.9, 0.1, 0.2]
+    found = [there[site] for site in _side_by_side(modules, np.array(order), np.array(there))]
+    along = [(x, 5) for x in (1, 2, 3, 4)] + [(x, 7) for x in (4, 3, 2, 1)] + [(1, 9)]
+    assert {m: {at for at, n in zip(found, modules, strict=True) if n == m} for m in "abc"} == {
+        "a": set(along[:4]),
+        "b": set(along[4:7]),
+        "c": set(along[7:]),
+    }
 
 
 def test_same_input_same_sites():
