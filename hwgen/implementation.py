@@ -246,6 +246,7 @@ def _synthesise(device: Device, board: Board, work: Path, less: str, log: Path, 
     script = f"read_verilog accelerator.v; read_rtlil top.il; {device.synthesis} -top top -json netlist.json"
     run_tool("yosys", ["-q", "-p", script], work, log)
     netlist = _json(work / "netlist.json", "yosys", log)
+    progress("floorplan", 0.0)
     device.improve(netlist["modules"]["top"])
     used = device.resources(netlist["modules"]["top"])
     over = [
@@ -255,8 +256,6 @@ def _synthesise(device: Device, board: Board, work: Path, less: str, log: Path, 
     ]
     if over:
         raise HwgenError(f"the design does not fit {board.name} after synthesis: {', '.join(over)}; {less}")
-    progress("floorplan", 0.0)
-    device.arrange(netlist["modules"]["top"])
     (work / "netlist.json").write_text(json.dumps(netlist))
     (work / "used.json").write_text(json.dumps(asdict(used)))
 

@@ -28,8 +28,8 @@ Driven = dict[Bit, dict[str, dict[str, list[Pin]]]]  #: bit, kind of pin, cell
 def limit_fanout(module: dict[str, Any], registers: int = REGISTERS, blocks: int = BLOCKS, logic: int = LOGIC) -> int:
     """Copy cells that drive too many others, in a module of a netlist in Yosys's JSON, in place: how many are added.
 
-    Cells next to each other in the order of their names, which is that of the hierarchy, share a copy. The cell itself keeps
-    the logic that reads it, so that both can lie together.
+    Cells next to each other, on the device or in the order of their names, which is that of the hierarchy, share a copy. The
+    cell itself keeps the logic that reads it, so that both can lie together.
     """
     cells: Cells = module["cells"]
     drivers: dict[Bit, str] = {
@@ -57,7 +57,7 @@ def limit_fanout(module: dict[str, Any], registers: int = REGISTERS, blocks: int
             continue
         driver = cells[drivers[bit]]
         kinds = sorted(driven[bit], key=lambda kind: (kind != "logic", kind != "control", kind))
-        shares = [share for kind in kinds for share in _shares(driven[bit][kind], most(kind, bit))]
+        shares = [share for kind in kinds for share in _shares(cells, driven[bit][kind], most(kind, bit))]
         for n, share in enumerate(shares[1:], 1):
             connections = {pin: list(bits) for pin, bits in driver["connections"].items()}
             connections[DRIVERS[driver["type"]]] = [free]
@@ -95,12 +95,18 @@ def _users_first(cells: Cells, drivers: dict[Bit, str], wide: Iterable[Bit]) -> 
         yield from sorted(parts.nodes[part]["members"])
 
 
-def _shares(pins: dict[str, list[Pin]], most: float) -> Iterator[list[Pin]]:
-    """The pins of up to ``most`` cells each, in the order of these cells' names."""
-    names = sorted(pins, key=_in_order)
+def _shares(cells: Cells, pins: dict[str, list[Pin]], most: float) -> Iterator[list[Pin]]:
+    """The pins of up to ``most`` cells each, in the order of these cells' sites, or else of their names."""
+    names = sorted(pins, key=lambda name: (_site(cells[name]), _in_order(name)))
     size = int(min(most, len(names)))
     for k in range(0, len(names), size):
         yield [pin for name in names[k : k + size] for pin in pins[name]]
+
+
+def _site(cell: dict[str, Any]) -> tuple[int, ...]:
+    """Row and column, where they are fixed."""
+    found = re.match(r"X(\d+)/Y(\d+)/", cell.get("attributes", {}).get("BEL", ""))
+    return (int(found[2]), int(found[1])) if found else ()
 
 
 def _in_order(name: str) -> list[int | str]:

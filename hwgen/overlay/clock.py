@@ -229,7 +229,7 @@ class _Clock:
                 self.loading.disturb(taken, end, results * (reads + 1), since)
             case Pool():
                 results, reads = -(-i.channels // e.lanes) * i.x_count * i.y_count, i.kernel_x * i.kernel_y
-                self.free[i.unit] = end = taken + _shared(results, reads, LATENCY + 4)
+                self.free[i.unit] = end = taken + _shared(results, reads, LATENCY + 5)
                 self.loading.disturb(taken, end, results * (reads + 1), since)
             case Softmax():
                 words = -(-i.channels // e.lanes)

@@ -45,14 +45,18 @@ def logic(engine: Engine, bus: int) -> Resources:
 
 def constants(engine: Engine, memories: Memories) -> Resources:
     """The memories of weights, sums, scales and tables."""
-    weights = memories.chosen(engine.weights, 8 * engine.columns)
-    sums = memories.chosen(engine.sums // 2, SUM_BITS * engine.columns)
+    weights, sums = memories.chosen(engine.weights, 8), memories.chosen(engine.sums // 2, SUM_BITS)
     depth = engine.scales // engine.lanes
     scales = [
         memories.large(depth, bits, written=True) if depth >= BLOCK else memories.chosen(depth, bits) for bits in SCALE_BITS
     ]
     table = memories.chosen(256, TABLE_BITS)
-    counts = [(weights, 1), (sums, 2), *((s, engine.lanes) for s in scales), (table, 2 * engine.lanes)]
+    counts = [
+        (weights, engine.columns),
+        (sums, 2 * engine.columns),
+        *((s, engine.lanes) for s in scales),
+        (table, 2 * engine.lanes),
+    ]
     if engine.softmax:
         counts.append((memories.large(512, TABLE_BITS, written=True), engine.lanes))
     return Resources(**{name: sum(n * getattr(r, name) for r, n in counts) for name in ("lut", "ff", "bram")})

@@ -121,6 +121,20 @@ def test_multipliers_have_a_copy_of_their_own_for_few():
     }
 
 
+def test_multipliers_side_by_side_share_a_copy():
+    """By their sites, row by row, where these are fixed."""
+    module = multipliers(8)
+    sites = ["X9/Y10", "X4/Y34", "X5/Y10", "X9/Y34", "X4/Y10", "X5/Y34", "X8/Y10", "X10/Y34"]
+    for k, site in enumerate(sites):
+        module["cells"][f"product_{k}"]["attributes"] = {"BEL": f"{site}/MULT18_0"}
+    assert limit_fanout(module) == 2
+    nets = [module["cells"][f"product_{k}"]["connections"]["CE0"][0] for k in range(8)]
+    assert {net: [site for site, n in zip(sites, nets, strict=True) if n == net] for net in set(nets)} == {
+        100: [site for site in sites if site.endswith("Y10")],
+        101: [site for site in sites if site.endswith("Y34")],
+    }
+
+
 def test_few_pins_stay():
     assert limit_fanout(multipliers(4)) == 0
 

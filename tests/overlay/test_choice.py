@@ -81,6 +81,11 @@ def test_what_is_given_is_kept(deep):
     assert few.rows * few.columns <= 7
 
 
+def test_lanes_that_no_engine_has():
+    with pytest.raises(ValueError, match=r"^lanes must be one of 1, 2, 4, 8, 16, not 3$"):
+        Wish(lanes=3)
+
+
 @pytest.mark.slow
 def test_memories_too_small_for_whole_tensors(deep):
     """Where it is given so, or where the device has no more: in bands and portions, and slower."""

@@ -70,10 +70,10 @@ class Device(Protocol):
         """The PLL that makes ``mhz``."""
 
     def improve(self, module: dict[str, Any]) -> None:
-        """Use what cells offer and yosys leaves idle, in a netlist's top module, in place."""
+        """Use what cells offer and yosys leaves idle, in a netlist's top module, in place.
 
-    def arrange(self, module: dict[str, Any]) -> None:
-        """Say where cells go that place-and-route does not place well by itself, in a netlist's top module, in place."""
+        And say where those go that place-and-route does not place well by itself.
+        """
 
     def resources(self, module: dict[str, Any]) -> Resources:
         """Of a netlist's top module, in the units of :class:`hwgen.cost.Cost`."""

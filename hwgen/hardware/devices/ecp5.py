@@ -19,8 +19,6 @@ from .contents import ECP5, fill_memories
 __all__ = ["Ecp5"]
 
 _DEVICES = {"LFE5U-12F": "--12k", "LFE5U-25F": "--25k", "LFE5U-45F": "--45k", "LFE5U-85F": "--85k"}
-#: An overlay is one piece, whose middle needs more wires than there are unless its cells lie loosely.
-_SPREAD = ("--placer", "heap", "--placer-heap-beta", "0.4")
 _PACKAGES = {"BG256": "CABGA256", "MG285": "CSFBGA285", "BG381": "CABGA381", "BG554": "CABGA554", "BG756": "CABGA756"}
 
 
@@ -45,10 +43,8 @@ class Ecp5:
         absorb_output_registers(module)
         absorb_registers(module, MULTIPLIER)
         absorb_gates(module)
-        limit_fanout(module)
-
-    def arrange(self, module: dict[str, Any]) -> None:
         floorplan(module, self.sites)
+        limit_fanout(module)
 
     def resources(self, module: dict[str, Any]) -> Resources:
         return Resources(
@@ -62,7 +58,7 @@ class Ecp5:
         return [
             *self.options, "--json", str(route.netlist), "--lpf", str(route.constraints), "--textcfg",
             str(route.configuration), "--report", str(route.report), "--freq", f"{route.mhz:g}", "--seed", str(route.seed),
-            "--timing-allow-fail", *(_SPREAD if route.spread else ("--placer", "static")),
+            "--timing-allow-fail", "--placer", "heap" if route.spread else "static",
             "--router", "router2", *(["--tmg-ripup"] if route.insist else []),
         ]  # fmt: skip
 

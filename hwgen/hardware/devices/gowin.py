@@ -33,9 +33,6 @@ class Gowin:
     def improve(self, module: dict[str, Any]) -> None:
         absorb_registers(module, GOWIN)
 
-    def arrange(self, module: dict[str, Any]) -> None:
-        """nextpnr finds every cell's place."""
-
     def resources(self, module: dict[str, Any]) -> Resources:
         luts = {f"LUT{n}": 1 for n in range(1, 5)} | {"ALU": 1, "RAM16SDP1": 1, "RAM16SDP2": 2, "RAM16SDP4": 4}
         return Resources(

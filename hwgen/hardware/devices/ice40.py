@@ -36,9 +36,6 @@ class Ice40:
     def improve(self, module: dict[str, Any]) -> None:
         pair_multipliers(module)
 
-    def arrange(self, module: dict[str, Any]) -> None:
-        """nextpnr finds every cell's place."""
-
     def resources(self, module: dict[str, Any]) -> Resources:
         return Resources(
             lut=count_cells(module, {"SB_LUT4": 1}),

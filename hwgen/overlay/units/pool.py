@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 
@@ -70,16 +70,17 @@ class PoolUnit(wiring.Component):
             target.ends.eq(ends),
             target.signal.eq(d.signal),
         ]
-        arrived = delayed(m, Cat(go, first), VECTOR_LATENCY, "arrived")
+        arrived = delayed(m, Cat(go, first), VECTOR_LATENCY + 1, "arrived")
         m.d.comb += [
-            self.results.valid.eq(delayed(m, go & last, VECTOR_LATENCY + 1, "valid")),
+            self.results.valid.eq(delayed(m, go & last, VECTOR_LATENCY + 2, "valid")),
             self.results.target.eq(
-                data.View(Target(e), delayed(m, target.as_value(), VECTOR_LATENCY + 1, "target", reset_less=True))
+                data.View(Target(e), delayed(m, target.as_value(), VECTOR_LATENCY + 2, "target", reset_less=True))
             ),
         ]
         for lane in range(e.lanes):
-            highest = Signal(8, name=f"highest_{lane}", reset_less=True)
-            with m.If(arrived[0] & (arrived[1] | (self.x[lane].as_signed() > highest.as_signed()))):
-                m.d.sync += highest.eq(self.x[lane])
+            x, highest = (Signal(signed(8), name=f"{name}_{lane}", reset_less=True) for name in ("x", "highest"))
+            m.d.sync += x.eq(self.x[lane].as_signed())
+            with m.If(arrived[0] & (arrived[1] | (x > highest))):
+                m.d.sync += highest.eq(x)
             m.d.comb += self.results.data[lane].eq(highest)
         return m

@@ -60,18 +60,20 @@ class SumsMemory(wiring.Component):
         array_bank, vector_bank = self.read_entry[0], self.entry[0]
         m.d.comb += self.free.eq(~self.soon)
         for bank in range(BANKS):
-            m.submodules[f"bank_{bank}"] = memory = Memory(shape=word, depth=self.engine.sums // 2, init=[], attrs=UNCHECKED)
-            read, write = memory.read_port(), memory.write_port()
-            address = Signal(read.addr.shape(), name=f"address_{bank}", reset_less=True)
+            address = Signal(len(self.entry) - 1, name=f"address_{bank}", reset_less=True)
             m.d.sync += address.eq(Mux(self.read[bank], self.read_entry, self.entry)[1:])
-            m.d.comb += [
-                read.addr.eq(address),
-                write.addr.eq(self.write_entry[1:]),
-                write.data.eq(self.write_data),
-                write.en.eq(self.write[bank]),
-            ]
             register = Signal(word, name=f"found_{bank}", reset_less=True)
-            m.d.sync += register.eq(read.data)
+            for column in range(self.engine.columns):  # a memory for each, near to its multipliers
+                memory = Memory(shape=signed(SUM_BITS), depth=self.engine.sums // 2, init=[], attrs=UNCHECKED)
+                m.submodules[f"bank_{bank}_{column}"] = memory
+                read, write = memory.read_port(), memory.write_port()
+                m.d.comb += [
+                    read.addr.eq(address),
+                    write.addr.eq(self.write_entry[1:]),
+                    write.data.eq(self.write_data[column]),
+                    write.en.eq(self.write[bank]),
+                ]
+                m.d.sync += register[column].eq(read.data)
             found.append(register)
         for name, bank, out in (("array", array_bank, self.read_data), ("vector", vector_bank, self.data)):
             late = [Signal(name=f"{name}_bank_{k}", reset_less=True) for k in range(LATENCY)]

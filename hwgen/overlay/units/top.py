@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth import Module, Mux, Signal, Value
+from amaranth import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -139,17 +139,18 @@ class OverlayEngine(wiring.Component):
         """Weights and scales, with a register behind each, and one before scales."""
         e = self.engine
         bits = e.lanes.bit_length() - 1
-        m.submodules.weights = weights = Memory(shape=8 * e.columns, depth=e.weights, init=[], attrs=UNCHECKED)
-        read, write = weights.read_port(), weights.write_port()
-        m.d.comb += [
-            read.addr.eq(multiply.weights_address),
-            write.addr.eq(load.weights_entry),
-            write.data.eq(load.weights),
-            write.en.eq(load.write_weights),
-        ]
-        register = Signal(8 * e.columns, name="weights_read", reset_less=True)
-        m.d.sync += register.eq(read.data)
-        m.d.comb += Value.cast(multiply.weights).eq(register)
+        for column in range(e.columns):
+            m.submodules[f"weights_{column}"] = weights = Memory(shape=8, depth=e.weights, init=[], attrs=UNCHECKED)
+            read, write = weights.read_port(), weights.write_port()
+            register = Signal(8, name=f"weight_{column}", reset_less=True)
+            m.d.comb += [
+                read.addr.eq(multiply.weights_address),
+                write.addr.eq(load.weights_entry),
+                write.data.eq(load.weights[column]),
+                write.en.eq(load.write_weights),
+                multiply.weights[column].eq(register),
+            ]
+            m.d.sync += register.eq(read.data)
 
         # Multipliers and offsets of scales are read at different times.
         parts = (
