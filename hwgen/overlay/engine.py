@@ -13,6 +13,7 @@ __all__ = ["SINGLE_PORT", "SOFT_STAGES", "SUM_BITS", "Engine", "banks_of"]
 SUM_BITS = 32  #: of a sum
 SOFT_STAGES = 2  #: of a multiplier made of LUTs
 LANE_DSPS = 2  #: of a lane's multiplier
+BLOCK_BYTES, BLOCK_WIDTH = 1 << 11, 4  #: of a block RAM, its widest word
 SINGLE_PORT = 1 << 16  #: bytes of a sequential engine's scratchpad at most, and of its external memory
 
 
@@ -146,6 +147,11 @@ class Engine:
             raise IndexError(f"{content.size} bytes must be groups of {group}")
         size, share = self.entry_bytes(place), self.entries_of(place)
         return content.reshape(-1, group)[:, : share * size].reshape(-1, size)
+
+    @property
+    def beside(self) -> int:
+        """Columns whose weights share a memory: as many as a block RAM has bits for at that depth."""
+        return max(1, min(BLOCK_BYTES // self.weights, BLOCK_WIDTH))
 
     @property
     def product_stages(self) -> int:

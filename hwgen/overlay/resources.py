@@ -45,18 +45,17 @@ def logic(engine: Engine, bus: int) -> Resources:
 
 def constants(engine: Engine, memories: Memories) -> Resources:
     """The memories of weights, sums, scales and tables."""
-    weights, sums = memories.chosen(engine.weights, 8), memories.chosen(engine.sums // 2, SUM_BITS)
+    shared, left = divmod(engine.columns, engine.beside)
+    weights = [memories.chosen(engine.weights, 8 * engine.beside)] * shared
+    weights += [memories.chosen(engine.weights, 8 * left)] if left else []
+    sums = memories.chosen(engine.sums // 2, SUM_BITS)
     depth = engine.scales // engine.lanes
     scales = [
         memories.large(depth, bits, written=True) if depth >= BLOCK else memories.chosen(depth, bits) for bits in SCALE_BITS
     ]
     table = memories.chosen(256, TABLE_BITS)
-    counts = [
-        (weights, engine.columns),
-        (sums, 2 * engine.columns),
-        *((s, engine.lanes) for s in scales),
-        (table, 2 * engine.lanes),
-    ]
+    counts = [(memory, 1) for memory in weights] + [(memory, engine.lanes) for memory in scales]
+    counts += [(sums, 2 * engine.columns), (table, 2 * engine.lanes)]
     if engine.softmax:
         counts.append((memories.large(512, TABLE_BITS, written=True), engine.lanes))
     return Resources(**{name: sum(n * getattr(r, name) for r, n in counts) for name in ("lut", "ff", "bram")})

@@ -23,8 +23,8 @@ class Route:
     insist
         Whether the router goes on until all ways are short enough, for ever if need be. Not all programs do so.
     spread
-        Whether logic is to fill half of each place at most, where a placer can do so: for a design whose parts are connected
-        with each other across the device, so that where it is dense there are not enough wires.
+        Whether logic is to lie loosely, where there is a placer that does so: for a design whose parts are connected with each
+        other across the device, so that where it is dense there are not enough wires.
     """
 
     netlist: Path

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth import Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -139,18 +139,22 @@ class OverlayEngine(wiring.Component):
         """Weights and scales, with a register behind each, and one before scales."""
         e = self.engine
         bits = e.lanes.bit_length() - 1
-        for column in range(e.columns):
-            m.submodules[f"weights_{column}"] = weights = Memory(shape=8, depth=e.weights, init=[], attrs=UNCHECKED)
+        word = Value.cast(load.weights)
+        found = []
+        for first in range(0, e.columns, e.beside):  # each near to the multipliers of its columns
+            mine = word[8 * first : 8 * (first + e.beside)]
+            m.submodules[f"weights_{first}"] = weights = Memory(shape=len(mine), depth=e.weights, init=[], attrs=UNCHECKED)
             read, write = weights.read_port(), weights.write_port()
-            register = Signal(8, name=f"weight_{column}", reset_less=True)
+            register = Signal(len(mine), name=f"weights_read_{first}", reset_less=True)
             m.d.comb += [
                 read.addr.eq(multiply.weights_address),
                 write.addr.eq(load.weights_entry),
-                write.data.eq(load.weights[column]),
+                write.data.eq(mine),
                 write.en.eq(load.write_weights),
-                multiply.weights[column].eq(register),
             ]
             m.d.sync += register.eq(read.data)
+            found.append(register)
+        m.d.comb += Value.cast(multiply.weights).eq(Cat(found))
 
         # Multipliers and offsets of scales are read at different times.
         parts = (
