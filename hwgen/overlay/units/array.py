@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth import Module, Mux, Signal, signed
+from amaranth import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -58,6 +58,7 @@ class MultiplierArray(wiring.Component):
         # What reaches all weights has two cycles for its way.
         swap, clear = Signal(reset_less=True), Signal(reset_less=True)
         m.d.sync += [swap.eq(self.swap), clear.eq(self.clear)]
+        sums = []
         for c in range(e.columns):
             m.submodules[f"column_{c}"] = column = Column(e, c)
             own = [Signal(signed(8), name=f"x_{r}_{c}", reset_less=True) for r in range(e.taps)]
@@ -68,8 +69,9 @@ class MultiplierArray(wiring.Component):
                 column.swap.eq(swap),
                 column.clear.eq(clear),
                 *(ours.eq(x) for ours, x in zip(column.x, [*own, *shared[e.taps :]], strict=True)),
-                self.sums[c].eq(column.sum),
             ]
+            sums.append(column.sum)
+        m.d.comb += Value.cast(self.sums).eq(Cat(sums))
         return m
 
 
