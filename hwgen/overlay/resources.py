@@ -22,7 +22,7 @@ SHARES = {"lut": (770, 625, 7.8), "ff": (640, 270, 8.5)}
 
 
 def engine_resources(engine: Engine, memories: Memories) -> Resources:
-    """All of an engine: block RAM as yosys maps it, logic calibrated against synthesis for the ECP5, within 3 %."""
+    """All of an engine: block RAM as yosys maps it, logic calibrated against synthesis for the ECP5, within 4 %."""
     soft = Resources(lut=SOFT.lut * engine.soft, ff=SOFT.ff * engine.soft, dsp=engine.rows * engine.columns - engine.soft)
     own = logic(engine, engine.bus) + constants(engine, memories)
     return own + scratchpad_resources(engine.banks, engine.scratchpad, memories) + soft
